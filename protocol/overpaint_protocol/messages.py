@@ -1,0 +1,634 @@
+"""Every message of the protocol, one frozen dataclass each (spec §5).
+
+Wire keys are the field names; the registered name is the message's type. Optional fields that are ``None`` are left
+out, all others are always written, also when they hold their default. A constructor refuses values outside the
+stated range with a RequestError, so a decoded message is a valid one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, NewType, TypeVar
+
+from .errors import OverpaintError, RequestError, Retry, from_code
+from .geometry import Margins, Rect, Size
+from .pixels import ImageHeader, PixelFormat
+
+__all__ = [
+    "MAX_GROW_PX",
+    "MAX_PROMPT_CHARS",
+    "MAX_SEED",
+    "MAX_SIDE_PX",
+    "MAX_VARIANTS",
+    "MESSAGE_TYPES",
+    "AckJob",
+    "BrokenEngine",
+    "CancelJob",
+    "DaemonReport",
+    "DaemonStopping",
+    "EncodedImage",
+    "EngineInfo",
+    "ErrorInfo",
+    "ErrorReply",
+    "Expand",
+    "FetchJob",
+    "Fill",
+    "Hello",
+    "InspectDaemon",
+    "JobAccepted",
+    "JobAcked",
+    "JobCancelled",
+    "JobDone",
+    "JobFailed",
+    "JobId",
+    "JobPreview",
+    "JobProgress",
+    "JobState",
+    "JobSummary",
+    "JobVariant",
+    "Limits",
+    "Message",
+    "Operation",
+    "Ping",
+    "Pong",
+    "Remove",
+    "SessionId",
+    "SessionReport",
+    "ShutDown",
+    "SubmitJob",
+    "Welcome",
+    "operation_name",
+    "type_name",
+]
+
+SessionId = NewType("SessionId", str)
+JobId = NewType("JobId", str)
+
+MAX_VARIANTS = 8
+MAX_SEED = 2**32 - 1
+MAX_PROMPT_CHARS = 8_000
+MAX_SIDE_PX = 300_000
+"""Longest side of a canvas in px: the limit of the formats editors keep documents in."""
+MAX_GROW_PX = 512
+_MAX_ID_CHARS = 64
+_MAX_NAME_CHARS = 256
+
+Message = object
+"""An instance of a class in MESSAGE_TYPES."""
+
+MESSAGE_TYPES: dict[str, type] = {}
+"""Every message class by its type name on the wire."""
+
+_TYPE_NAMES: dict[type, str] = {}
+_Class = TypeVar("_Class", bound=type)
+
+
+def _message(name: str) -> Callable[[_Class], _Class]:
+    def register(cls: _Class) -> _Class:
+        if name in MESSAGE_TYPES:
+            raise ValueError(f"two messages are called {name}")
+        MESSAGE_TYPES[name] = cls
+        _TYPE_NAMES[cls] = name
+        return cls
+
+    return register
+
+
+def type_name(message: object) -> str:
+    """The wire type of ``message``.
+
+    Raises:
+        KeyError: it is not an instance of a registered message class.
+    """
+    return _TYPE_NAMES[type(message)]
+
+
+def _check(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise RequestError(sentence)
+
+
+def _check_id(value: str, what: str) -> None:
+    usable = 0 < len(value) <= _MAX_ID_CHARS and all(
+        c.isascii() and (c.isalnum() or c in "-_.") for c in value
+    )
+    _check(usable, f"The {what} must be 1 to {_MAX_ID_CHARS} letters, digits, '-', '_' or '.'.")
+
+
+def _check_fraction(value: float | None) -> None:
+    _check(
+        value is None or (math.isfinite(value) and 0 <= value <= 1),
+        f"A fraction lies in 0 to 1, not {value}.",
+    )
+
+
+# ---------------------------------------------------------------- parts of messages
+
+
+class JobState(str, Enum):
+    """Where a job is. ``done``, ``failed`` and ``cancelled`` are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """True if the job will not change any more."""
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """Paint the Mask's area anew.
+
+    prompt: what to paint there; empty lets the engine continue the surroundings.
+    negative_prompt: what to avoid; without effect in engines that follow none.
+    """
+
+    type: ClassVar[str] = "fill"
+    prompt: str = ""
+    negative_prompt: str = ""
+
+    def __post_init__(self) -> None:
+        _check_prompts(self.prompt, self.negative_prompt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Make what the Mask covers disappear into its surroundings."""
+
+    type: ClassVar[str] = "remove"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expand:
+    """Grow the canvas and continue the picture into the new area.
+
+    margins: what is added on each side, in px; at least one side is not 0.
+    prompt, negative_prompt: as in Fill.
+    """
+
+    type: ClassVar[str] = "expand"
+    margins: Margins
+    prompt: str = ""
+    negative_prompt: str = ""
+
+    def __post_init__(self) -> None:
+        _check_prompts(self.prompt, self.negative_prompt)
+        _check(not self.margins.is_empty, "Say how many pixels to add on at least one side.")
+
+
+Operation = Fill | Remove | Expand
+"""What is asked of an engine: a union told apart on the wire by ``type``."""
+
+
+def operation_name(operation: Operation) -> str:
+    """``fill``, ``remove`` or ``expand``."""
+    return operation.type
+
+
+def _check_prompts(*prompts: str) -> None:
+    for prompt in prompts:
+        _check(
+            len(prompt) <= MAX_PROMPT_CHARS,
+            f"The prompt has {len(prompt)} characters; shorten it to {MAX_PROMPT_CHARS}.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorInfo:
+    """An error of the tree in ``errors.py`` as it travels.
+
+    code: stable name, ``family.reason``.
+    message: sentence for the artist.
+    detail: facts for the log.
+    retry: whether the same request may succeed later.
+    action: name of a remedy, or empty.
+    """
+
+    code: str
+    message: str
+    detail: str = ""
+    retry: Retry = Retry.NEVER
+    action: str = ""
+
+    @classmethod
+    def of(cls, error: OverpaintError) -> ErrorInfo:
+        """What of ``error`` goes over the wire."""
+        return cls(
+            code=error.code,
+            message=error.message,
+            detail=error.detail,
+            retry=error.retry,
+            action=error.action,
+        )
+
+    def to_exception(self) -> OverpaintError:
+        """The exception it came from; an unknown code gives the nearest known class and keeps its code."""
+        return from_code(self.code)(
+            self.message, detail=self.detail, code=self.code, retry=self.retry, action=self.action
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What an engine can do, as announced in ``welcome``.
+
+    id: stable name to ask for it; name: what a menu shows.
+    operations: names of the operations it offers, of ``fill``, ``remove``, ``expand``.
+    follows_prompt: false if a prompt changes nothing.
+    needs_surroundings: true if it builds from pixels around the Mask, so that it cannot fill a whole canvas.
+    """
+
+    id: str
+    name: str
+    operations: tuple[str, ...]
+    follows_prompt: bool
+    needs_surroundings: bool
+
+    def __post_init__(self) -> None:
+        _check_id(self.id, "engine id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenEngine:
+    """An installed engine that could not be loaded, and why, in a sentence."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the daemon accepts.
+
+    max_image_pixels: pixels of the Context, outside parts of an Expand included.
+    max_message_bytes: all frames of one message together.
+    max_frame_bytes: one frame; the connection is cut beyond it.
+    max_jobs: unfinished jobs of one session.
+    max_kept_bytes: results of one session that wait for ``job.ack``; beyond it new jobs are refused.
+    """
+
+    max_image_pixels: int
+    max_message_bytes: int
+    max_frame_bytes: int
+    max_jobs: int
+    max_kept_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSummary:
+    """A job the daemon still keeps for the session.
+
+    operation: ``fill``, ``remove`` or ``expand``. variants: how many results are ready.
+    """
+
+    job_id: JobId
+    document_id: str
+    operation: str
+    state: JobState
+    variants: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedImage:
+    """A small picture for the eye in a file format: ``media_type`` is ``image/jpeg`` or ``image/png``.
+
+    size: in px. frame: index of the payload frame that holds the whole file.
+    """
+
+    media_type: str
+    size: Size
+    frame: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """One client in ``daemon.report``: what it is and how many jobs it has in each state."""
+
+    editor: str
+    connected: bool
+    queued: int
+    running: int
+    kept: int
+
+
+# ---------------------------------------------------------------- editor to daemon
+
+
+@_message("hello")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """Open or resume a session on this connection. Answered by ``welcome`` or ``error``.
+
+    session_id: made by the client, kept over reconnects and restarts of the editor. Who knows it owns its jobs.
+    client_version: version of the plug-in. editor, editor_version: the host program, for people to read.
+    oldest_minor, newest_minor: range of minor protocol versions the client accepts.
+    features: optional behavior the client offers.
+    preview_bytes: largest preview it wants, 0 for none.
+    """
+
+    session_id: SessionId
+    client_version: str
+    editor: str
+    editor_version: str
+    oldest_minor: int
+    newest_minor: int
+    features: tuple[str, ...] = ()
+    preview_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        _check_id(self.session_id, "session id")
+        _check(0 <= self.preview_bytes <= 1 << 20, "The preview budget lies in 0 to 1 MiB.")
+        for text in (self.client_version, self.editor, self.editor_version):
+            _check(len(text) <= _MAX_NAME_CHARS, f"Names in hello have at most {_MAX_NAME_CHARS} characters.")
+
+
+@_message("job.submit")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitJob:
+    """Ask for an operation. Answered by ``job.accepted`` or ``error``; the same job_id again changes nothing.
+
+    job_id: made by the client. document_id: the editor's name of the document, the same for all its jobs.
+    operation: what to do. engine: id of an engine, or None for the daemon's choice.
+    variants: how many results, 1 to 8. seed: of the first variant, the others follow; None lets the daemon choose.
+    canvas: size of the canvas in px, before the operation.
+    context: what the engine sees, in canvas coordinates; inside the canvas, for an Expand inside the grown canvas.
+    image: pixels of ``context`` where it lies on the canvas.
+    mask: gray8 over ``context``, 255 = repaint, 0 = keep, between = blend; None for an Expand, which has its margins.
+    grow_px: how far the engine's own area reaches beyond the Mask, 0 to 512; None lets the daemon choose. The
+        returned layer never reaches beyond the Mask.
+    """
+
+    job_id: JobId
+    document_id: str
+    operation: Operation
+    engine: str | None = None
+    variants: int = 1
+    seed: int | None = None
+    canvas: Size
+    context: Rect
+    image: ImageHeader
+    mask: ImageHeader | None = None
+    grow_px: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_id(self.job_id, "job id")
+        _check_id(self.document_id, "document id")
+        _check(
+            1 <= self.variants <= MAX_VARIANTS, f"Ask for 1 to {MAX_VARIANTS} variants, not {self.variants}."
+        )
+        _check(self.seed is None or 0 <= self.seed <= MAX_SEED, f"The seed lies in 0 to {MAX_SEED}.")
+        _check(
+            self.grow_px is None or 0 <= self.grow_px <= MAX_GROW_PX,
+            f"The mask can grow by 0 to {MAX_GROW_PX} px.",
+        )
+        _check(not self.context.is_empty, "The context holds no pixels.")
+        whole = Rect.from_size(self.canvas)
+        if isinstance(self.operation, Expand):
+            whole = whole.expand(self.operation.margins)
+            _check(self.mask is None, "An expand has margins instead of a mask.")
+        else:
+            _check(self.mask is not None, "A mask is missing.")
+        _check(
+            max(whole.width, whole.height) <= MAX_SIDE_PX,
+            f"The canvas would be {whole.size} px; its sides can have up to {MAX_SIDE_PX} px.",
+        )
+        _check(
+            whole.contains(self.context),
+            f"The context {self.context} lies outside the canvas of {whole.size} px.",
+        )
+        visible = self.visible
+        _check(not visible.is_empty, "The context shows nothing of the canvas.")
+        _check(
+            self.image.size == visible.size,
+            f"The image is {self.image.size} px, the context shows {visible.size} px of the canvas.",
+        )
+        _check(self.image.format is not PixelFormat.GRAY8, "The image needs an alpha channel.")
+        if self.mask is not None:
+            _check(self.mask.format is PixelFormat.GRAY8, f"A mask is gray8, not {self.mask.format.value}.")
+            _check(
+                self.mask.size == self.context.size,
+                f"The mask is {self.mask.size} px, the context {self.context.size} px.",
+            )
+
+    @property
+    def visible(self) -> Rect:
+        """The part of ``context`` that lies on the canvas, in canvas coordinates."""
+        return self.context.intersect(Rect.from_size(self.canvas))
+
+
+@_message("job.cancel")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelJob:
+    """Stop a job. Answered by ``job.cancelled``, also when the job is already over."""
+
+    job_id: JobId
+
+
+@_message("job.fetch")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchJob:
+    """Send again what is known of a job: its variants so far, then its end if it has ended.
+
+    Answered by ``job.progress`` (or ``error``), followed by the replay.
+    """
+
+    job_id: JobId
+
+
+@_message("job.ack")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckJob:
+    """The results are safe in the document, or not wanted: the daemon may forget the job.
+
+    Answered by ``job.acked``, also when the job is unknown. An unfinished job is cancelled first.
+    """
+
+    job_id: JobId
+
+
+@_message("ping")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """Ask whether the daemon's loop turns. Answered by ``pong`` with the same nonce."""
+
+    nonce: int
+
+
+@_message("daemon.inspect")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectDaemon:
+    """Ask how the daemon is. Answered by ``daemon.report``."""
+
+
+@_message("daemon.shutdown")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShutDown:
+    """End the daemon. Answered by ``daemon.stopping``; unfinished jobs fail with ``daemon.shutting_down``."""
+
+
+# ---------------------------------------------------------------- daemon to editor
+
+
+@_message("welcome")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The session is open.
+
+    daemon_id: changes with every start of the daemon. product_version: the daemon's.
+    minor: the minor protocol version to use. features: optional behavior the daemon offers.
+    limits: what it accepts. engines: what it can run, best first. broken_engines: what it could not load.
+    jobs: what it keeps for this session.
+    """
+
+    daemon_id: str
+    product_version: str
+    minor: int
+    features: tuple[str, ...] = ()
+    limits: Limits
+    engines: tuple[EngineInfo, ...]
+    broken_engines: tuple[BrokenEngine, ...] = ()
+    jobs: tuple[JobSummary, ...] = ()
+
+
+@_message("job.accepted")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAccepted:
+    """The job is in the queue. position: jobs ahead of it."""
+
+    job_id: JobId
+    position: int
+
+
+@_message("job.progress")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgress:
+    """Where a job is. Only the newest counts; older ones may be dropped.
+
+    stage: what is being done, a word or two for people. fraction: 0 to 1 over all variants, or None if unknown.
+    position: jobs ahead of it while queued.
+    """
+
+    job_id: JobId
+    state: JobState
+    stage: str = ""
+    fraction: float | None = None
+    position: int = 0
+
+    def __post_init__(self) -> None:
+        _check_fraction(self.fraction)
+
+
+@_message("job.preview")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPreview:
+    """A glimpse of a variant in the making, over the Context. Only the newest counts."""
+
+    job_id: JobId
+    variant: int
+    image: EncodedImage
+
+
+@_message("job.variant")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobVariant:
+    """A result: the layer for ``target``.
+
+    variant: index from 0. seed: the one that gives it again. engine: id of the engine that made it.
+    target: where it goes, in canvas coordinates from before the operation (negative in an Expand to left or top).
+    image: straight-alpha pixels of ``target`` in the format the job's image came in; alpha is the blend.
+    """
+
+    job_id: JobId
+    variant: int
+    seed: int
+    engine: str
+    target: Rect
+    image: ImageHeader
+
+
+@_message("job.done")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDone:
+    """All variants were sent. timings_ms: milliseconds by stage, for people and benchmarks."""
+
+    job_id: JobId
+    variants: int
+    engine: str
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@_message("job.failed")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFailed:
+    """The job ended in an error; variants sent before stay valid."""
+
+    job_id: JobId
+    error: ErrorInfo
+
+
+@_message("job.cancelled")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCancelled:
+    """Answer to ``job.cancel``. state: how the job ended; ``done`` or ``failed`` if it was over before."""
+
+    job_id: JobId
+    state: JobState
+
+
+@_message("job.acked")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAcked:
+    """The daemon has forgotten the job."""
+
+    job_id: JobId
+
+
+@_message("pong")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pong:
+    """Answer to ``ping``."""
+
+    nonce: int
+
+
+@_message("daemon.report")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonReport:
+    """How the daemon is.
+
+    uptime_s: seconds since its start. worker: ``starting``, ``idle``, ``busy`` or ``down``.
+    worker_restarts: how often the engine's process had to be replaced. sessions: the clients, oldest first.
+    """
+
+    daemon_id: str
+    product_version: str
+    pid: int
+    uptime_s: float
+    worker: str
+    worker_restarts: int
+    engines: tuple[EngineInfo, ...]
+    broken_engines: tuple[BrokenEngine, ...] = ()
+    sessions: tuple[SessionReport, ...] = ()
+
+
+@_message("daemon.stopping")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStopping:
+    """The daemon ends now. Also sent unasked to every connected client."""
+
+
+@_message("error")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReply:
+    """The message named in the header's ``re`` could not be done; ``job_id`` if it was about a job."""
+
+    error: ErrorInfo
+    job_id: JobId | None = None
