@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from ._msgpack import msgpack
 from .errors import OverpaintError, ProtocolError, TooLarge
 
-__all__ = ["MAX_DOCUMENT_BYTES", "pack", "to_plain", "unpack"]
+__all__ = ["MAX_DOCUMENT_BYTES", "from_plain", "pack", "to_plain", "unpack"]
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 """Largest header or body. A body describes pixels and never holds them; the largest honest one is below 50 kB."""
@@ -79,6 +79,17 @@ def unpack(data: bytes | bytearray | memoryview, cls: type[_T]) -> _T:
         Exception
     ) as error:  # msgpack documents no closed set: format, stack, value, unicode and key errors
         raise ProtocolError("A message is not valid msgpack.", detail=type(error).__name__) from error
+    return from_plain(plain, cls)
+
+
+def from_plain(plain: object, cls: type[_T]) -> _T:
+    """Build ``cls``, a dataclass, from maps, lists and scalars as ``to_plain`` makes them.
+
+    Raises:
+        TooLarge: too deeply nested.
+        ProtocolError: not the shape of ``cls``.
+        RequestError: the shape is right and a value is outside its range.
+    """
     try:
         return _build(plain, cls, cls.__name__, 0)
     except OverpaintError:

@@ -1,0 +1,545 @@
+"""Controller: from an artist's request to layers in the document.
+
+Glues an EditorPort, a session and a link on the editor's own event loop. A job is read in bands, sent, followed, and
+its layers are written in bands; the loop turns in between. Nothing here knows a toolkit.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from overpaint_protocol.errors import (
+    DaemonNotRunning,
+    EmptySelection,
+    NoDocument,
+    OverpaintError,
+    RequestError,
+    UnknownJob,
+)
+from overpaint_protocol.geometry import Rect
+from overpaint_protocol.messages import (
+    EngineInfo,
+    Expand,
+    Hello,
+    JobAccepted,
+    JobDone,
+    JobFailed,
+    JobId,
+    JobPreview,
+    JobProgress,
+    JobState,
+    JobVariant,
+    SubmitJob,
+)
+from overpaint_protocol.pixels import Bytes, ImageHeader, PixelFormat, band_rows
+from overpaint_protocol.version import FEATURES, MINOR, PRODUCT_VERSION
+
+from .context import ContextHints, plan_context, plan_expand_context
+from .editor import DocumentInfo, EditorPort, Insertion, LayerPlan
+from .jobs import EditRequest, Job, JobPhase, Preview
+from .launcher import start_daemon
+from .link import Link, LinkStatus
+from .loop import Loop
+from .session import Deliver, Opened, Session
+from .settings import ClientSettings
+from .store import PendingJob, SessionStore
+from .turns import run_in_turns
+
+__all__ = ["Controller"]
+
+_log = logging.getLogger(__name__)
+
+_BAND_BYTES = 1024 * 1024
+"""Pixels read or written between two turns of the editor's loop: a few milliseconds of its main thread."""
+
+_RELAUNCH_AFTER_S = 20.0
+_WATCH_LINK_S = 0.5
+
+
+@dataclass(slots=True)
+class _Work:
+    """What the controller keeps beside the public Job."""
+
+    results: dict[int, tuple[JobVariant, tuple[Bytes, ...]]] = field(default_factory=dict)
+    stop: Callable[[], None] = lambda: None
+    is_sent: bool = False
+    is_recovered: bool = False
+    sent_bytes: int = 0
+    waits_since: float | None = None
+
+
+class Controller:
+    """All jobs of one editor.
+
+    Every method is called on the thread that runs ``loop``.
+
+    Args:
+        port: the editor.
+        loop: its event loop.
+        settings: where files lie, how the daemon is found.
+
+    Raises:
+        OSError: the folder for session files cannot be used.
+    """
+
+    def __init__(self, port: EditorPort, loop: Loop, settings: ClientSettings) -> None:
+        self._port = port
+        self._loop = loop
+        self._settings = settings
+        self._store = SessionStore(settings.clients_dir)
+        self._session = Session(
+            Hello(
+                session_id=self._store.session_id,
+                client_version=PRODUCT_VERSION,
+                editor=port.name,
+                editor_version=port.version,
+                oldest_minor=0,
+                newest_minor=MINOR,
+                features=FEATURES,
+                preview_bytes=settings.preview_bytes,
+            )
+        )
+        self._link = Link(loop, self._session, settings.find_daemon, self._delivered, self._link_changed)
+        self._jobs: dict[JobId, Job] = {}
+        self._work: dict[JobId, _Work] = {}
+        self._subscribers: list[Callable[[], None]] = []
+        self._is_announcing = False
+        self._launched_at: float | None = None
+        self._is_closed = False
+        for pending in self._store.jobs:
+            self._recover(pending)
+
+    # ------------------------------------------------------------ what a user interface sees
+
+    @property
+    def engines(self) -> tuple[EngineInfo, ...]:
+        """What the daemon can run, best first; empty until it has answered."""
+        return () if self._session.welcome is None else self._session.welcome.engines
+
+    @property
+    def link(self) -> LinkStatus:
+        """How the connection is."""
+        return self._link.status
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """All jobs of this run, oldest first, and results left from an earlier one."""
+        return tuple(self._jobs.values())
+
+    def job(self, job_id: JobId) -> Job:
+        """One job.
+
+        Raises:
+            KeyError: there is none of that id.
+        """
+        return self._jobs[job_id]
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Call back, on the loop, after anything changed; several changes may share one call."""
+        self._subscribers.append(callback)
+
+    # ------------------------------------------------------------ commands
+
+    def start(self) -> None:
+        """Begin to look for the daemon, and keep at it."""
+        self._link.start()
+        self._loop.call_later(_WATCH_LINK_S, self._watch_link)
+
+    def close(self) -> None:
+        """Let go of everything. Jobs under way go on in the daemon; the next run is offered their results."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for work in self._work.values():
+            work.stop()
+        self._link.close()
+        self._store.close()
+
+    def submit(self, request: EditRequest) -> Job:
+        """Start a job on the active document. What is wrong with it shows in the job: FAILED, with its error."""
+        job_id = JobId(uuid.uuid4().hex)
+        try:
+            info = self._port.active_document()
+        except OverpaintError as error:
+            job = Job(
+                job_id=job_id,
+                document_id="",
+                title="",
+                operation=request.operation,
+                canvas=Rect(0, 0, 0, 0).size,
+                variants=request.variants,
+            )
+            self._jobs[job_id], self._work[job_id] = job, _Work()
+            self._fail(job, error)
+            return job
+        job = Job(
+            job_id=job_id,
+            document_id=info.document_id,
+            title=info.title,
+            path=info.path,
+            operation=request.operation,
+            canvas=info.canvas,
+            variants=request.variants,
+            phase=JobPhase.READING,
+        )
+        self._jobs[job_id], self._work[job_id] = job, _Work()
+        try:
+            context = self._plan(info, request)
+        except OverpaintError as error:
+            self._fail(job, error)
+            return job
+        self._in_turns(job, self._read_and_send(job, info, context, request))
+        self._changed()
+        return job
+
+    def cancel(self, job_id: JobId) -> None:
+        """Stop a job, wherever it is. Does nothing to one that is over."""
+        job = self._jobs[job_id]
+        if job.phase.is_active:
+            self._end(job, JobPhase.CANCELLED)
+            self._link.perform(self._session.cancel(job_id))
+
+    def insert(self, job_id: JobId) -> None:
+        """Put an OFFERED job's layers into the active document.
+
+        If it is not the document the job was made for, the job keeps waiting and its ``error`` says so.
+        """
+        job = self._jobs[job_id]
+        if job.phase is not JobPhase.OFFERED:
+            return
+        try:
+            info = self._port.active_document()
+            _check_belongs(job, info)
+        except OverpaintError as error:
+            job.error = error
+            self._changed()
+            return
+        job.document_id = info.document_id
+        self._start_inserting(job)
+
+    def discard(self, job_id: JobId) -> None:
+        """Throw an OFFERED job's results away."""
+        job = self._jobs[job_id]
+        if job.phase is JobPhase.OFFERED:
+            self._end(job, JobPhase.CANCELLED)
+            self._link.perform(self._session.ack(job_id))
+
+    def start_daemon(self) -> None:
+        """Start the daemon if this installation knows how; else ``link`` goes on saying what to do."""
+        try:
+            self._launch()
+        except DaemonNotRunning as error:
+            _log.warning("the daemon was not started: %s", error.detail or error.message)
+
+    # ------------------------------------------------------------ reading and sending
+
+    def _plan(self, info: DocumentInfo, request: EditRequest) -> Rect:
+        hints = self._hints()
+        if isinstance(request.operation, Expand):
+            return plan_expand_context(info.canvas, request.operation.margins, hints)
+        selection = self._port.selection_bounds(info.document_id)
+        return plan_context(selection or Rect(0, 0, 0, 0), info.canvas, hints)
+
+    def _hints(self) -> ContextHints:
+        hints = self._settings.hints
+        if self._session.welcome is None:
+            return hints
+        limit = min(hints.max_pixels, self._session.welcome.limits.max_image_pixels)
+        return ContextHints(
+            padding_frac=hints.padding_frac,
+            min_padding_px=hints.min_padding_px,
+            min_side_px=hints.min_side_px,
+            max_pixels=limit,
+        )
+
+    def _read_and_send(
+        self, job: Job, info: DocumentInfo, context: Rect, request: EditRequest
+    ) -> Iterator[None]:
+        visible = context.intersect(Rect.from_size(info.canvas))
+        has_mask = not isinstance(request.operation, Expand)
+        image: list[Bytes] = []
+        mask: list[Bytes] = []
+        reader = self._port.open_reader(info.document_id)
+        try:
+            for band in visible.bands(band_rows(visible.width, info.format, _BAND_BYTES)):
+                image.append(reader.pixels(band))
+                yield
+            if has_mask:
+                for band in context.bands(band_rows(context.width, PixelFormat.GRAY8, _BAND_BYTES)):
+                    mask.append(reader.selection(band))
+                    yield
+        finally:
+            reader.close()
+        if has_mask and not any(any(band) for band in mask):
+            raise EmptySelection(
+                "The selection is empty. Select the area that should change, then try again."
+            )
+        payload = (*image, *mask)
+        message = SubmitJob(
+            job_id=job.job_id,
+            document_id=job.document_id,
+            operation=request.operation,
+            engine=request.engine,
+            variants=request.variants,
+            seed=request.seed,
+            canvas=info.canvas,
+            context=context,
+            image=ImageHeader(
+                size=visible.size, format=info.format, color=info.color, frames=tuple(range(len(image)))
+            ),
+            mask=ImageHeader(
+                size=context.size,
+                format=PixelFormat.GRAY8,
+                frames=tuple(range(len(image), len(payload))),
+            )
+            if has_mask
+            else None,
+        )
+        self._store.add(
+            PendingJob(
+                job_id=job.job_id,
+                title=job.title,
+                path=job.path,
+                canvas=job.canvas,
+                operation=job.operation,
+                variants=job.variants,
+            )
+        )
+        work = self._work[job.job_id]
+        work.is_sent = True
+        work.sent_bytes = sum(len(frame) for frame in payload)
+        job.phase = JobPhase.SENDING if self.link.is_open else JobPhase.WAITING
+        self._link.perform(self._session.submit(message, payload))
+        self._changed()
+
+    # ------------------------------------------------------------ what the daemon says
+
+    def _delivered(self, effect: Opened | Deliver) -> None:
+        if isinstance(effect, Opened):
+            for job in self._jobs.values():
+                if job.phase is JobPhase.WAITING and self._work[job.job_id].is_sent:
+                    job.phase = JobPhase.SENDING
+            self._changed()
+            return
+        message = effect.message
+        job = self._jobs.get(getattr(message, "job_id", JobId("")))
+        if job is None or job.phase.is_final:
+            return
+        if isinstance(message, JobAccepted):
+            job.phase, job.position, job.fraction = JobPhase.QUEUED, message.position, None
+        elif isinstance(message, JobProgress):
+            job.phase = JobPhase.RUNNING if message.state is JobState.RUNNING else JobPhase.QUEUED
+            job.stage, job.fraction, job.position = message.stage, message.fraction, message.position
+        elif isinstance(message, JobPreview):
+            picture = effect.payload[message.image.frame]
+            job.preview = Preview(
+                message.variant, message.image.media_type, message.image.size, bytes(picture)
+            )
+        elif isinstance(message, JobVariant):
+            self._work[job.job_id].results[message.variant] = (message, message.image.take(effect.payload))
+            job.variants_ready = len(self._work[job.job_id].results)
+            job.engine = message.engine
+        elif isinstance(message, JobDone):
+            job.timings_ms = dict(message.timings_ms)
+            self._finished(job)
+        elif isinstance(message, JobFailed):
+            self._job_failed(job, message.error.to_exception())
+        self._changed()
+
+    def _job_failed(self, job: Job, error: OverpaintError) -> None:
+        work = self._work[job.job_id]
+        if isinstance(error, UnknownJob) and work.is_recovered:
+            error = UnknownJob(
+                f"The result for “{job.title}” is gone: the daemon was restarted. Ask for it again."
+            )
+        if work.results:
+            job.error = error  # what is ready is still the artist's
+            self._finished(job)
+            return
+        self._fail(job, error)
+        self._link.perform(self._session.ack(job.job_id))
+
+    def _finished(self, job: Job) -> None:
+        results = self._work[job.job_id].results
+        job.seeds = tuple(results[variant][0].seed for variant in sorted(results))
+        if self._work[job.job_id].is_recovered:
+            job.phase = JobPhase.OFFERED
+        else:
+            self._start_inserting(job)
+
+    # ------------------------------------------------------------ inserting
+
+    def _start_inserting(self, job: Job) -> None:
+        job.phase = JobPhase.INSERTING
+        self._in_turns(job, self._insert(job))
+        self._changed()
+
+    def _insert(self, job: Job) -> Iterator[None]:
+        results = self._work[job.job_id].results
+        variants = sorted(results)
+        plans = tuple(
+            LayerPlan(
+                name=job.label if len(variants) == 1 else f"{job.label} ({place + 1})",
+                rect=results[variant][0].target,
+                is_visible=place == 0,
+            )
+            for place, variant in enumerate(variants)
+        )
+        info = self._port.document(job.document_id)
+        _check_belongs(job, info)
+        insertion = Insertion(name=job.label, layers=plans, margins=job.margins)
+        writer = self._port.begin_insertion(job.document_id, insertion)
+        try:
+            for place, variant in enumerate(variants):
+                message, frames = results[variant]
+                _check_format(message, info)
+                for rect, data in _bands(message, frames):
+                    writer.write(place, rect, data)
+                    yield
+            writer.commit()
+        finally:
+            writer.abort()
+        partial = job.error
+        self._end(job, JobPhase.DONE)
+        job.error = partial
+        self._link.perform(self._session.ack(job.job_id))
+
+    # ------------------------------------------------------------ ends
+
+    def _in_turns(self, job: Job, work: Iterator[None]) -> None:
+        def on_error(error: Exception) -> None:
+            if not isinstance(error, OverpaintError):
+                _log.exception("job %s: %s failed in the editor", job.job_id, job.phase.value, exc_info=error)
+                error = OverpaintError(
+                    "The editor refused the picture or the layer; nothing was changed. Its log says more.",
+                    detail=repr(error),
+                )
+            if job.phase is JobPhase.INSERTING:
+                # The result exists and must not be lost: it waits for its document.
+                job.phase, job.error = JobPhase.OFFERED, error
+                self._changed()
+            else:
+                self._fail(job, error)
+
+        self._work[job.job_id].stop = run_in_turns(self._loop, work, on_error)
+
+    def _fail(self, job: Job, error: OverpaintError) -> None:
+        self._end(job, JobPhase.FAILED)
+        job.error = error
+
+    def _end(self, job: Job, phase: JobPhase) -> None:
+        work = self._work[job.job_id]
+        job.phase, job.preview = phase, None
+        work.results.clear()
+        if phase is not JobPhase.DONE:  # a job that is done ends from inside its own work
+            work.stop()
+        self._store.remove(job.job_id)
+        self._changed()
+
+    def _recover(self, pending: PendingJob) -> None:
+        self._jobs[pending.job_id] = Job(
+            job_id=pending.job_id,
+            document_id="",
+            title=pending.title,
+            path=pending.path,
+            operation=pending.operation,
+            canvas=pending.canvas,
+            variants=pending.variants,
+        )
+        self._work[pending.job_id] = _Work(is_sent=True, is_recovered=True)
+        self._session.follow(pending.job_id)
+
+    # ------------------------------------------------------------ the link
+
+    def _link_changed(self) -> None:
+        if not self.link.is_open:
+            for job in self._jobs.values():
+                if job.phase in (JobPhase.SENDING, JobPhase.QUEUED, JobPhase.RUNNING):
+                    job.phase, job.fraction = JobPhase.WAITING, None
+        for job in self._jobs.values():
+            total = self._work[job.job_id].sent_bytes
+            if job.phase is JobPhase.SENDING and total:
+                job.fraction = max(0.0, min(1.0, 1 - self._link.unsent_bytes / total))
+        self._changed()
+
+    def _watch_link(self) -> None:
+        """Start the daemon for jobs that wait for one, and do not let them wait for ever."""
+        if self._is_closed:
+            return
+        now = self._loop.now()
+        for job in list(self._jobs.values()):
+            work = self._work[job.job_id]
+            if job.phase is not JobPhase.WAITING or work.is_recovered:
+                work.waits_since = None
+            elif work.waits_since is None:
+                work.waits_since = now
+            else:
+                self._wait_for_link(job, now - work.waits_since)
+        self._loop.call_later(_WATCH_LINK_S, self._watch_link)
+
+    def _wait_for_link(self, job: Job, waited_s: float) -> None:
+        try:
+            if self.link.action == "start_daemon":
+                self._launch()
+            if waited_s > self._settings.link_patience_s:
+                raise OverpaintError(self.link.sentence, code="link.lost", action=self.link.action)
+            if self.link.action == "restart_daemon" and waited_s > 2 * _WATCH_LINK_S:
+                raise OverpaintError(self.link.sentence, code="access.denied", action=self.link.action)
+        except OverpaintError as error:
+            self._fail(job, error)
+            self._link.perform(self._session.cancel(job.job_id))
+
+    def _launch(self) -> None:
+        now = self._loop.now()
+        if self._launched_at is not None and now - self._launched_at < _RELAUNCH_AFTER_S:
+            return
+        start_daemon(self._settings.daemon_command)
+        self._launched_at = now
+        self._link.retry_soon()
+
+    # ------------------------------------------------------------ observers
+
+    def _changed(self) -> None:
+        if not self._is_announcing and not self._is_closed:
+            self._is_announcing = True
+            self._loop.call_later(0, self._announce)
+
+    def _announce(self) -> None:
+        self._is_announcing = False
+        if not self._is_closed:
+            for callback in self._subscribers:
+                callback()
+
+
+def _check_belongs(job: Job, info: DocumentInfo) -> None:
+    if info.canvas != job.canvas or (job.path and info.path and job.path != info.path):
+        raise NoDocument(
+            f"This result belongs to “{job.title}” with a canvas of {job.canvas} px. Open it as it was, then insert "
+            "the result."
+        )
+
+
+def _check_format(message: JobVariant, info: DocumentInfo) -> None:
+    if message.image.format is not info.format or message.image.color is not info.color:
+        raise RequestError(
+            f"The document's color mode changed while the job ran (it is {info.format.value} now, the result is "
+            f"{message.image.format.value}). Change it back, then insert the result."
+        )
+
+
+def _bands(message: JobVariant, frames: tuple[Bytes, ...]) -> Iterator[tuple[Rect, memoryview]]:
+    """Cut a result into bands of whole rows, each with its place on the canvas; copies only if frames split rows."""
+    target, row_bytes = message.target, message.target.width * message.image.format.bytes_per_pixel
+    if any(len(frame) % row_bytes for frame in frames):
+        frames = (b"".join(frames),)
+    rows = band_rows(target.width, message.image.format, _BAND_BYTES)
+    top = target.top
+    for frame in frames:
+        view = memoryview(frame)
+        for start in range(0, len(view), rows * row_bytes):
+            piece = view[start : start + rows * row_bytes]
+            yield Rect(target.left, top, target.width, len(piece) // row_bytes), piece
+            top += len(piece) // row_bytes

@@ -1,0 +1,133 @@
+"""Jobs as a user interface sees them: one observable record each, with a sentence for the status line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from overpaint_protocol.errors import OverpaintError
+from overpaint_protocol.geometry import Margins, Size
+from overpaint_protocol.messages import Fill, JobId, Operation, Remove, operation_name
+
+__all__ = ["EditRequest", "Job", "JobPhase", "Preview"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditRequest:
+    """What the artist asks for, before any pixel is read.
+
+    operation: Fill, Remove or Expand. engine: an id from ``Controller.engines``, or None for the daemon's choice.
+    variants: how many layers, 1 to 8. seed: of the first variant, or None for a new one each time.
+    """
+
+    operation: Operation
+    engine: str | None = None
+    variants: int = 1
+    seed: int | None = None
+
+
+class JobPhase(str, Enum):
+    """Where a job is, seen from the editor."""
+
+    WAITING = "waiting"
+    """For the daemon to answer."""
+    READING = "reading"
+    SENDING = "sending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    INSERTING = "inserting"
+    OFFERED = "offered"
+    """Finished, and its document is not at hand: the artist decides (``Controller.insert`` or ``discard``)."""
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """True if nothing more happens by itself or by the artist."""
+        return self in (JobPhase.DONE, JobPhase.FAILED, JobPhase.CANCELLED)
+
+    @property
+    def is_active(self) -> bool:
+        """True while something is under way that can be cancelled."""
+        return not self.is_final and self is not JobPhase.OFFERED
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A glimpse of a variant in the making: a JPEG or PNG file over the Context."""
+
+    variant: int
+    media_type: str
+    size: Size
+    data: bytes
+
+
+_VERBS = {"fill": "Fill", "remove": "Remove", "expand": "Expand"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One job; only the controller changes it.
+
+    fraction: 0 to 1, or None while it is unknown how long it takes. position: jobs ahead in the queue.
+    variants_ready: results received so far. error: why it failed. stage: the daemon's words for what it does.
+    """
+
+    job_id: JobId
+    document_id: str
+    title: str
+    operation: Operation
+    canvas: Size
+    variants: int
+    path: str = ""
+    phase: JobPhase = JobPhase.WAITING
+    stage: str = ""
+    fraction: float | None = None
+    position: int = 0
+    variants_ready: int = 0
+    preview: Preview | None = None
+    error: OverpaintError | None = None
+    engine: str = ""
+    seeds: tuple[int, ...] = ()
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def margins(self) -> Margins | None:
+        """How the canvas grows, or None."""
+        return None if isinstance(self.operation, (Fill, Remove)) else self.operation.margins
+
+    @property
+    def label(self) -> str:
+        """Name of the layer group and the undo step, such as ``Fill: a red door``."""
+        verb = _VERBS[operation_name(self.operation)]
+        prompt = "" if isinstance(self.operation, Remove) else " ".join(self.operation.prompt.split())
+        if not prompt:
+            return verb
+        return f"{verb}: {prompt if len(prompt) <= 40 else prompt[:39] + '…'}"
+
+    @property
+    def sentence(self) -> str:
+        """What a status line says about the job now."""
+        if self.phase is JobPhase.FAILED and self.error is not None:
+            return self.error.message
+        if self.phase is JobPhase.QUEUED:
+            ahead = f", {self.position} ahead" if self.position else ""
+            return f"{self.label}: waiting for its turn{ahead}."
+        if self.phase is JobPhase.RUNNING:
+            percent = "" if self.fraction is None else f" {round(self.fraction * 100)} %"
+            return f"{self.label}: {self.stage or 'working'}{percent}."
+        if self.phase is JobPhase.OFFERED:
+            return f"A finished result for “{self.title}” is waiting ({self.label})."
+        return f"{self.label}: {_WORDS[self.phase]}."
+
+
+_WORDS = {
+    JobPhase.WAITING: "waiting for the daemon",
+    JobPhase.READING: "reading the picture",
+    JobPhase.SENDING: "sending the picture",
+    JobPhase.INSERTING: "adding the layers",
+    JobPhase.DONE: "done",
+    JobPhase.FAILED: "failed",
+    JobPhase.CANCELLED: "cancelled",
+}

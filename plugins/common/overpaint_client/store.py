@@ -1,0 +1,142 @@
+"""What an editor remembers of its unfinished jobs, so that a restart loses no result.
+
+Each running client holds one session file under ``<state>/clients/<editor>/``, locked for as long as it lives. A file
+that nobody holds and that still names jobs is what a crashed or closed editor left: the next client adopts it, session
+id and all, and the daemon gives it the results.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from overpaint_protocol import codec
+from overpaint_protocol.errors import OverpaintError
+from overpaint_protocol.geometry import Size
+from overpaint_protocol.messages import JobId, Operation, SessionId
+
+__all__ = ["PendingJob", "SessionStore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingJob:
+    """What is needed to offer a result again: which document it was for, and what was asked.
+
+    The prompt is kept (in a file only its owner can read) because it names the layer.
+    """
+
+    job_id: JobId
+    title: str
+    path: str
+    canvas: Size
+    operation: Operation
+    variants: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SessionFile:
+    session_id: SessionId
+    jobs: tuple[PendingJob, ...]
+
+
+class SessionStore:
+    """The session file of this client.
+
+    Args:
+        folder: ``<state>/clients/<editor>``; made if missing, for the user alone.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._jobs: dict[JobId, PendingJob] = {}
+        self._lock: IO[bytes] | None = None
+        self.session_id = SessionId("")
+        for file in sorted(folder.glob("*.json")):
+            if self._adopt(file):
+                return
+        self.session_id = SessionId(uuid.uuid4().hex)
+        self._lock = _take_lock(self._path(".lock"))
+
+    @property
+    def jobs(self) -> tuple[PendingJob, ...]:
+        """Jobs whose results are not yet safe in a document, oldest first."""
+        return tuple(self._jobs.values())
+
+    def add(self, job: PendingJob) -> None:
+        """Remember a job; call before it is sent."""
+        self._jobs[job.job_id] = job
+        self._write()
+
+    def remove(self, job_id: JobId) -> None:
+        """Forget a job whose end needs nothing more from the daemon."""
+        if self._jobs.pop(job_id, None) is not None:
+            self._write()
+
+    def close(self) -> None:
+        """Let go of the file; it stays only if it still names jobs."""
+        if self._lock is None:
+            return
+        if not self._jobs:
+            with suppress(OSError):  # Windows cannot remove the open lock; the next client does
+                self._path(".json").unlink(missing_ok=True)
+                self._path(".lock").unlink(missing_ok=True)
+        lock, self._lock = self._lock, None
+        lock.close()
+
+    def _path(self, suffix: str) -> Path:
+        return self._folder / f"{self.session_id}{suffix}"
+
+    def _adopt(self, file: Path) -> bool:
+        lock = _take_lock(file.with_suffix(".lock"))
+        if lock is None:
+            return False
+        try:
+            kept = codec.from_plain(json.loads(file.read_text(encoding="utf-8")), _SessionFile)
+        except (OSError, ValueError, OverpaintError):
+            kept = None
+        if kept is None or not kept.jobs or kept.session_id != file.stem:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+                file.with_suffix(".lock").unlink(missing_ok=True)
+            lock.close()
+            return False
+        self.session_id = kept.session_id
+        self._lock = lock
+        self._jobs = {job.job_id: job for job in kept.jobs}
+        return True
+
+    def _write(self) -> None:
+        kept = _SessionFile(session_id=self.session_id, jobs=self.jobs)
+        fresh = self._path(".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as out:  # noqa: PTH123  # keeps the descriptor's mode
+            json.dump(codec.to_plain(kept), out)
+        fresh.replace(self._path(".json"))
+
+
+def _take_lock(path: Path) -> IO[bytes] | None:
+    """Lock ``path`` for as long as the returned file is open; None if another process holds it."""
+    file = path.open("ab")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file

@@ -1,0 +1,1 @@
+"""For tests only (never bundled): the in-memory editor and the contract every editor is held to."""
