@@ -1,0 +1,223 @@
+"""GimpEditor: GIMP's images, layers and selection behind EditorPort.
+
+Pixels are read from a merged duplicate, so neither the artist's layers nor the undo history notice. They keep the
+image's own numbers: the formats below are taken in the image's own color space, not converted to sRGB, and the
+daemon's result comes back in the same. Gray images and those with linear precision are read as nonlinear RGB, so every
+document looks the same from outside.
+"""
+
+from __future__ import annotations
+
+from gi.repository import Babl, Gegl, Gimp
+
+from overpaint_client.editor import DocumentInfo, Insertion
+from overpaint_protocol.errors import ImageError, NoDocument, UnsupportedFormat
+from overpaint_protocol.geometry import Margins, Rect, Size
+from overpaint_protocol.pixels import Bytes, PixelFormat
+
+__all__ = ["GimpEditor"]
+
+_FORMATS = {
+    "u8": (PixelFormat.RGBA8, "R'G'B'A u8"),
+    "u16": (PixelFormat.RGBA16, "R'G'B'A u16"),
+    "u32": (PixelFormat.RGBA16, "R'G'B'A u16"),
+    "half": (PixelFormat.RGBAF16, "R'G'B'A half"),
+    "float": (PixelFormat.RGBAF32, "R'G'B'A float"),
+    "double": (PixelFormat.RGBAF32, "R'G'B'A float"),
+}
+"""By component type: what goes over the wire, and what babl calls it. 32-bit integers have no format on the wire, and
+16 bits hold more than any engine makes."""
+
+_SELECTION_FORMAT = "Y u8"
+"""The numbers the selection is stored in. "Y' u8" would bend them through the sRGB curve."""
+
+
+class GimpEditor:
+    """An EditorPort for the image a procedure was called with; any other open image is found by its id.
+
+    Args:
+        image: the active document, or None if there is none.
+    """
+
+    name = "gimp"
+
+    def __init__(self, image: Gimp.Image | None) -> None:
+        self.version: str = Gimp.version()
+        self._image = image
+        # ids of images start again at 1 with every GIMP, and several GIMPs may run
+        self._prefix = f"gimp-{Gimp.getpid()}-"
+
+    def active_document(self) -> DocumentInfo:
+        """See EditorPort."""
+        if self._image is None or not self._image.is_valid():
+            raise NoDocument("The image was closed. Open it again, then try once more.")
+        return self._describe(self._image)
+
+    def document(self, document_id: str) -> DocumentInfo:
+        """See EditorPort."""
+        return self._describe(self._find(document_id))
+
+    def selection_bounds(self, document_id: str) -> Rect | None:
+        """See EditorPort."""
+        found = Gimp.Selection.bounds(self._find(document_id))
+        return Rect.from_edges(found.x1, found.y1, found.x2, found.y2) if found.non_empty else None
+
+    def open_reader(self, document_id: str) -> _Reader:
+        """See EditorPort."""
+        image = self._find(document_id)
+        return _Reader(image, self._describe(image))
+
+    def begin_insertion(self, document_id: str, insertion: Insertion) -> _Writer:
+        """See EditorPort."""
+        image = self._find(document_id)
+        self._describe(image)
+        return _Writer(image, insertion)
+
+    def _find(self, document_id: str) -> Gimp.Image:
+        number = document_id.removeprefix(self._prefix)
+        if number == document_id or not number.isdecimal() or not Gimp.Image.id_is_valid(int(number)):
+            raise NoDocument("The image is not open any more. Open it again, then try once more.")
+        return Gimp.Image.get_by_id(int(number))
+
+    def _describe(self, image: Gimp.Image) -> DocumentInfo:
+        if image.get_base_type() == Gimp.ImageBaseType.INDEXED:
+            raise UnsupportedFormat(
+                "This image is indexed: it can only show the colors of its palette. "
+                "Choose Image > Mode > RGB, then try again."
+            )
+        file = image.get_xcf_file() or image.get_imported_file()
+        return DocumentInfo(
+            document_id=f"{self._prefix}{image.get_id()}",
+            title=image.get_name(),
+            path=(file.get_path() or "") if file is not None else "",
+            canvas=Size(image.get_width(), image.get_height()),
+            format=_formats_of(image)[0],
+        )
+
+
+class _Reader:
+    def __init__(self, image: Gimp.Image, info: DocumentInfo) -> None:
+        self._image = image
+        self._bytes_per_pixel = info.format.bytes_per_pixel
+        copy = image.duplicate()
+        copy.undo_disable()
+        self._copy: Gimp.Image | None = copy
+        # None if no layer is visible
+        merged = copy.merge_visible_layers(Gimp.MergeType.CLIP_TO_IMAGE)
+        if merged is not None:
+            self._buffer = merged.get_buffer()
+            _, self._left, self._top = merged.get_offsets()
+            self._format = _own_format(image, merged)
+        else:
+            self._buffer = None
+
+    def pixels(self, rect: Rect) -> Bytes:
+        if self._buffer is None:
+            return bytes(rect.area * self._bytes_per_pixel)
+        place = Gegl.Rectangle.new(rect.x - self._left, rect.y - self._top, rect.width, rect.height)
+        return self._buffer.get(place, 1.0, self._format, Gegl.AbyssPolicy.NONE)
+
+    def selection(self, rect: Rect) -> Bytes:
+        # from the image itself: GIMP stores the selection of a duplicate with another curve (seen in 3.0 and 3.2)
+        if not self._image.is_valid():
+            raise NoDocument("The image was closed while it was read. Open it again, then try once more.")
+        place = Gegl.Rectangle.new(rect.x, rect.y, rect.width, rect.height)
+        buffer = self._image.get_selection().get_buffer()
+        return buffer.get(place, 1.0, _SELECTION_FORMAT, Gegl.AbyssPolicy.NONE)
+
+    def close(self) -> None:
+        copy, self._copy = self._copy, None
+        self._buffer = None
+        if copy is not None:
+            copy.delete()
+
+
+class _Writer:
+    """Fills layers that belong to the image and are in none of its stacks yet: undo knows nothing of them."""
+
+    def __init__(self, image: Gimp.Image, insertion: Insertion) -> None:
+        self._image = image
+        self._insertion = insertion
+        kind = {
+            Gimp.ImageBaseType.RGB: Gimp.ImageType.RGBA_IMAGE,
+            Gimp.ImageBaseType.GRAY: Gimp.ImageType.GRAYA_IMAGE,
+        }[image.get_base_type()]
+        self._layers = [
+            Gimp.Layer.new(
+                image, plan.name, plan.rect.width, plan.rect.height, kind, 100.0, Gimp.LayerMode.NORMAL
+            )
+            for plan in insertion.layers
+        ]
+        self._buffers = [layer.get_buffer() for layer in self._layers]
+        self._format = _own_format(image, self._layers[0])
+
+    def write(self, layer: int, rect: Rect, data: Bytes) -> None:
+        place = rect.relative_to(self._insertion.layers[layer].rect.origin)
+        self._buffers[layer].set(
+            Gegl.Rectangle.new(place.x, place.y, place.width, place.height), self._format, bytes(data)
+        )
+
+    def commit(self) -> None:
+        image = self._image
+        if not image.is_valid():
+            raise NoDocument(
+                "The image was closed before the result came. Open it again, then try once more."
+            )
+        for layer, buffer, plan in zip(self._layers, self._buffers, self._insertion.layers, strict=True):
+            buffer.flush()
+            layer.update(0, 0, plan.rect.width, plan.rect.height)
+        image.undo_group_start()
+        try:
+            self._insert(self._insertion.margins or Margins())
+        finally:
+            image.undo_group_end()
+        self._release()
+        Gimp.displays_flush()
+
+    def abort(self) -> None:
+        for layer in self._layers:
+            if layer.is_valid():
+                layer.delete()
+        self._release()
+
+    def _insert(self, margins: Margins) -> None:
+        image = self._image
+        floating = image.get_floating_sel()
+        if floating is not None:
+            # nothing can lie above it, and anchoring it would change the layer below
+            _require(Gimp.floating_sel_to_layer(floating), "turning the floating selection into a layer")
+        if not margins.is_empty:
+            size = Rect(0, 0, image.get_width(), image.get_height()).expand(margins).size
+            grown = image.resize(size.width, size.height, margins.left, margins.top)
+            _require(grown, "growing the canvas")
+        group = None
+        if len(self._layers) > 1:
+            group = Gimp.GroupLayer.new(image, self._insertion.name)
+            _require(image.insert_layer(group, None, 0), "adding the layer group")
+        # the last one in is the selected one: that shall be the top-most
+        for layer, plan in zip(reversed(self._layers), reversed(self._insertion.layers), strict=True):
+            layer.set_visible(plan.is_visible)
+            layer.set_offsets(plan.rect.x + margins.left, plan.rect.y + margins.top)
+            _require(image.insert_layer(layer, group, 0), "adding a layer")
+
+    def _release(self) -> None:
+        self._layers = []
+        self._buffers = []
+
+
+def _formats_of(image: Gimp.Image) -> tuple[PixelFormat, str]:
+    return _FORMATS[image.get_precision().value_nick.split("-")[0]]
+
+
+def _own_format(image: Gimp.Image, layer: Gimp.Layer) -> str:
+    """Name of the babl format that gives the layer's own numbers; a plain name would convert to sRGB."""
+    return Babl.get_name(Babl.format_with_space(_formats_of(image)[1], layer.get_format()))
+
+
+def _require(done: bool, what: str) -> None:
+    if not done:
+        reason = Gimp.get_pdb().get_last_error()
+        raise ImageError(
+            "GIMP could not add the result to the image. Try again; if that fails too, save your work and restart GIMP.",
+            detail=f"{what}: {reason}",
+        )
