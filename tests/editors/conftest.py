@@ -1,0 +1,33 @@
+"""Fixtures for tests in the real editors; what they use is in ``driving``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.editors.driving import EditorRoot, find_root, roots_folder
+
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE) and "editor_root" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.editor)
+
+
+@pytest.fixture(scope="session", params=["trixie", "sid"])
+def editor_root(request: pytest.FixtureRequest) -> EditorRoot:
+    """Each of the two roots: GIMP 3.0 with Krita 5.2, and GIMP 3.2 with Krita 6."""
+    root = find_root(request.param)
+    if root is not None:
+        return root
+    marker = roots_folder() / f"{request.param}.unavailable"
+    if request.param != "trixie" and marker.is_file():
+        pytest.skip(f"NOT TESTED: the root {request.param} could not be built: {marker.read_text().strip()}")
+    pytest.fail(
+        f"The editors' root {request.param} is missing in {roots_folder()}: run tests/editors/roots.sh "
+        "as root (two to five minutes), or leave these tests out with -m 'not editor'.",
+        pytrace=False,
+    )

@@ -1,0 +1,130 @@
+"""GIMP's half of the EditorContract: runs inside GIMP, in the driver's plug-in, against images with a window.
+
+There is no undo in GIMP's interface for plug-ins: the harness presses Ctrl+Z in the image window, as the artist would.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+
+from gi.repository import Gegl, Gimp, GLib
+
+from overpaint_client.testing.contract import LayerState
+from overpaint_gimp.editor import GimpEditor
+from overpaint_protocol.geometry import Rect, Size
+
+_RGBA8 = "R'G'B'A u8"
+_UNDO_S = 5.0
+
+
+class GimpHarness:
+    undo_steps_fill = 1
+    undo_steps_expand = 1
+
+    def __init__(self) -> None:
+        self.port = GimpEditor(None)
+        self._images: dict[str, tuple[Gimp.Image, Gimp.Display]] = {}
+
+    def open_document(self, title: str, size: Size, rgba8: bytes) -> str:
+        image = Gimp.Image.new(size.width, size.height, Gimp.ImageBaseType.RGB)
+        layer = Gimp.Layer.new(
+            image,
+            "Background",
+            size.width,
+            size.height,
+            Gimp.ImageType.RGBA_IMAGE,
+            100.0,
+            Gimp.LayerMode.NORMAL,
+        )
+        image.insert_layer(layer, None, 0)
+        buffer = layer.get_buffer()
+        buffer.set(Gegl.Rectangle.new(0, 0, size.width, size.height), _RGBA8, rgba8)
+        buffer.flush()
+        layer.update(0, 0, size.width, size.height)
+        return self._show(image)
+
+    def open_unsupported(self) -> bool:
+        image = Gimp.Image.new(8, 8, Gimp.ImageBaseType.INDEXED)
+        self._show(image)
+        return True
+
+    def select(self, document_id: str, rect: Rect, mask: bytes | None) -> None:
+        image = self._images[document_id][0]
+        if mask is None:
+            Gimp.Selection.none(image)
+            return
+        image.select_rectangle(Gimp.ChannelOps.REPLACE, rect.x, rect.y, rect.width, rect.height)
+        buffer = image.get_selection().get_buffer()
+        buffer.set(Gegl.Rectangle.new(rect.x, rect.y, rect.width, rect.height), "Y u8", mask)
+        buffer.flush()
+        image.get_selection().update(rect.x, rect.y, rect.width, rect.height)
+
+    def layers(self, document_id: str) -> list[LayerState]:
+        found: list[LayerState] = []
+        for layer in self._images[document_id][0].get_layers():
+            children = layer.get_children() if layer.is_group() else None
+            for one in [layer] if children is None else children:
+                found.append(_state(one, layer.get_name() if children is not None else ""))
+        return found
+
+    def undo(self, document_id: str) -> None:
+        Gimp.displays_flush()
+        before = self._signature(document_id)
+        self.press("ctrl+z")
+        self._wait(lambda: self._signature(document_id) != before)
+
+    def close_document(self, document_id: str) -> None:
+        image, display = self._images.pop(document_id)
+        display.delete()
+        self._wait(lambda: not image.is_valid())
+
+    def close_all(self) -> None:
+        for document_id in list(self._images):
+            self.close_document(document_id)
+
+    def settle(self) -> None:
+        self._turn()
+
+    def press(self, keys: str) -> None:
+        """Press ``keys`` in the image window."""
+        windows = _xdotool("search", "--onlyvisible", "--class", "gimp").split()
+        _xdotool("windowactivate", "--sync", windows[-1])
+        _xdotool("key", keys)
+
+    def _show(self, image: Gimp.Image) -> str:
+        display = Gimp.Display.new(image)
+        self.port = GimpEditor(image)
+        document_id = f"gimp-{Gimp.getpid()}-{image.get_id()}"
+        self._images[document_id] = (image, display)
+        return document_id
+
+    def _signature(self, document_id: str) -> object:
+        image = self._images[document_id][0]
+        layers = [layer.get_id() for layer in image.get_layers()]
+        return layers, image.get_width(), image.get_height()
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + _UNDO_S
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError("GIMP did not do it in time")
+            self._turn()
+            time.sleep(0.01)
+
+    def _turn(self) -> None:
+        while GLib.MainContext.default().iteration(False):
+            pass
+
+
+def _state(layer: Gimp.Layer, group: str) -> LayerState:
+    _, x, y = layer.get_offsets()
+    rect = Rect(x, y, layer.get_width(), layer.get_height())
+    place = Gegl.Rectangle.new(0, 0, rect.width, rect.height)
+    pixels = layer.get_buffer().get(place, 1.0, _RGBA8, Gegl.AbyssPolicy.NONE)
+    return LayerState(layer.get_name(), rect, layer.get_visible(), group, bytes(pixels))
+
+
+def _xdotool(*arguments: str) -> str:
+    return subprocess.run(["xdotool", *arguments], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,93 @@
+"""Put the GIMP plug-in, bundled as for an artist, into a test's profile, and call it in gimp-console."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from overpaint_backend.editors.bundle import build
+from overpaint_backend.editors.locate import Editor
+from tests.editors.driving import BatchResult, EditorRoot, run_gimp_console
+
+_MARK = "RESULT "
+
+_PRELUDE = """
+import json, struct
+RESULTS = {}
+def call(name, image, **arguments):
+    procedure = Gimp.get_pdb().lookup_procedure(name)
+    config = procedure.create_config()
+    config.set_property("run-mode", Gimp.RunMode.NONINTERACTIVE)
+    config.set_property("image", image)
+    config.set_core_object_array("drawables", image.get_selected_layers())
+    for key, value in arguments.items():
+        config.set_property(key.replace("_", "-"), value)
+    values = procedure.run(config)
+    status = values.index(0).value_nick
+    return [status, values.index(1) if values.length() > 1 and status != "success" else ""]
+def picture(width, height, base=Gimp.ImageBaseType.RGB, precision=Gimp.Precision.U8_NON_LINEAR):
+    image = Gimp.Image.new_with_precision(width, height, base, precision)
+    kind = Gimp.ImageType.GRAY_IMAGE if base == Gimp.ImageBaseType.GRAY else Gimp.ImageType.RGB_IMAGE
+    layer = Gimp.Layer.new(image, "Background", width, height, kind, 100.0, Gimp.LayerMode.NORMAL)
+    image.insert_layer(layer, None, 0)
+    rows = bytes((x * 3 + y * 5 + c * 40) % 256 if c < 3 else 255 for y in range(height) for x in range(width) for c in range(4))
+    put(layer, rows)
+    return image
+def put(layer, rgba8):
+    rect = Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height())
+    buffer = layer.get_buffer()
+    buffer.set(rect, "R'G'B'A u8", rgba8)
+    buffer.flush()
+    layer.update(0, 0, layer.get_width(), layer.get_height())
+def pixels(drawable, x=0, y=0, width=None, height=None, form="R'G'B'A u8"):
+    rect = Gegl.Rectangle.new(x, y, width or drawable.get_width(), height or drawable.get_height())
+    return bytes(drawable.get_buffer().get(rect, 1.0, form, Gegl.AbyssPolicy.NONE))
+def composite(image):
+    copy = image.duplicate()
+    flat = copy.merge_visible_layers(Gimp.MergeType.CLIP_TO_IMAGE)
+    data = pixels(flat, 0, 0, image.get_width(), image.get_height())
+    copy.delete()
+    return data
+def tree(image):
+    def describe(layer):
+        _, x, y = layer.get_offsets()
+        inner = [describe(one) for one in layer.get_children()] if layer.is_group() else None
+        return [layer.get_name(), x, y, layer.get_width(), layer.get_height(), layer.get_visible(), inner]
+    return [describe(layer) for layer in image.get_layers()]
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GimpRun:
+    """What a script left in ``RESULTS``, and how GIMP ended."""
+
+    results: dict[str, object]
+    done: BatchResult
+
+
+def install_plug_in(gimp_config: Path, daemon_command: Sequence[str] = ()) -> Path:
+    """Write the bundle below ``gimp_config`` (``.config/GIMP/3.x``); returns the plug-in's folder."""
+    bundle = build(Editor.GIMP, daemon_command)
+    for file in bundle.files:
+        path = gimp_config / "plug-ins" / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.data)
+        if file.is_executable:
+            path.chmod(0o755)
+    return gimp_config / "plug-ins" / bundle.root
+
+
+def run_script(
+    root: EditorRoot, home: Path, code: str, *, binds: Sequence[Path] = (), timeout: float = 60.0
+) -> GimpRun:
+    """Run ``code`` after the prelude's helpers in gimp-console; what it puts into ``RESULTS`` comes back."""
+    script = home / "test_script.py"
+    script.write_text(f"{_PRELUDE}\n{code}\nprint({_MARK!r} + json.dumps(RESULTS), flush=True)\n")
+    inside = "/home/editor/test_script.py"
+    text = f"exec(compile(open({inside!r}).read(), {inside!r}, 'exec'))"
+    done = run_gimp_console(root, text, home=home, binds=binds, timeout=timeout)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    assert lines, f"GIMP ended with {done.status}:\n{done.stdout}\n{done.stderr}"
+    return GimpRun(results=json.loads(lines[-1][len(_MARK) :]), done=done)
