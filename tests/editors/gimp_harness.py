@@ -65,8 +65,10 @@ class GimpHarness:
         found: list[LayerState] = []
         for layer in self._images[document_id][0].get_layers():
             children = layer.get_children() if layer.is_group() else None
-            for one in [layer] if children is None else children:
-                found.append(_state(one, layer.get_name() if children is not None else ""))
+            if children is None:
+                found.append(_state(layer, ""))
+            else:
+                found.extend(_state(child, layer.get_name()) for child in children)
         return found
 
     def undo(self, document_id: str) -> None:

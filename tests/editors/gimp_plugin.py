@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.editors.driving import BatchResult, EditorRoot, run_gimp_console
+
 from overpaint_backend.editors.bundle import build
 from overpaint_backend.editors.locate import Editor
-from tests.editors.driving import BatchResult, EditorRoot, run_gimp_console
 
 _MARK = "RESULT "
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.editors.driving import EditorRoot, GimpDriver, fresh_driver
 
 _PROJECT = Path(__file__).parents[2]

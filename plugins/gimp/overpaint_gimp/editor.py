@@ -148,37 +148,39 @@ class _Writer:
             )
             for plan in insertion.layers
         ]
-        self._buffers = [layer.get_buffer() for layer in self._layers]
         self._format = _own_format(image, self._layers[0])
 
     def write(self, layer: int, rect: Rect, data: Bytes) -> None:
+        self._check_open()
         place = rect.relative_to(self._insertion.layers[layer].rect.origin)
-        self._buffers[layer].set(
-            Gegl.Rectangle.new(place.x, place.y, place.width, place.height), self._format, bytes(data)
-        )
+        buffer = self._layers[layer].get_buffer()
+        buffer.set(Gegl.Rectangle.new(place.x, place.y, place.width, place.height), self._format, bytes(data))
+        # at once: tiles that are still here when the image is closed or the layer deleted end the process
+        buffer.flush()
 
     def commit(self) -> None:
-        image = self._image
-        if not image.is_valid():
-            raise NoDocument(
-                "The image was closed before the result came. Open it again, then try once more."
-            )
-        for layer, buffer, plan in zip(self._layers, self._buffers, self._insertion.layers, strict=True):
-            buffer.flush()
+        self._check_open()
+        for layer, plan in zip(self._layers, self._insertion.layers, strict=True):
             layer.update(0, 0, plan.rect.width, plan.rect.height)
-        image.undo_group_start()
+        self._image.undo_group_start()
         try:
             self._insert(self._insertion.margins or Margins())
         finally:
-            image.undo_group_end()
-        self._release()
+            self._image.undo_group_end()
+        self._layers = []
         Gimp.displays_flush()
 
     def abort(self) -> None:
         for layer in self._layers:
             if layer.is_valid():
                 layer.delete()
-        self._release()
+        self._layers = []
+
+    def _check_open(self) -> None:
+        if not self._image.is_valid():
+            raise NoDocument(
+                "The image was closed before the result came. Open it again, then try once more."
+            )
 
     def _insert(self, margins: Margins) -> None:
         image = self._image
@@ -199,10 +201,6 @@ class _Writer:
             layer.set_visible(plan.is_visible)
             layer.set_offsets(plan.rect.x + margins.left, plan.rect.y + margins.top)
             _require(image.insert_layer(layer, group, 0), "adding a layer")
-
-    def _release(self) -> None:
-        self._layers = []
-        self._buffers = []
 
 
 def _formats_of(image: Gimp.Image) -> tuple[PixelFormat, str]:

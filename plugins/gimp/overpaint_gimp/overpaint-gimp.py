@@ -5,7 +5,7 @@
 import sys
 from pathlib import Path
 
-_folder = Path(__file__).resolve().parent
+_folder = Path(__file__).absolute().parent  # not resolved: an install may be links to the sources
 sys.path[:0] = [str(_folder), str(_folder / "_vendor")]
 
 from overpaint_gimp.plugin import main  # noqa: E402 - needs the path above

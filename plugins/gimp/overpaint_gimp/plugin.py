@@ -10,7 +10,7 @@ import gi
 gi.require_version("Gimp", "3.0")
 gi.require_version("Gegl", "0.4")
 gi.require_version("Babl", "0.1")
-from gi.repository import Gegl, Gimp, GLib  # noqa: E402 - the versions are chosen above
+from gi.repository import Gimp, GLib  # noqa: E402 - the versions are chosen above
 
 from overpaint_protocol.errors import OverpaintError  # noqa: E402
 
@@ -68,7 +68,6 @@ class OverpaintPlugIn(Gimp.PlugIn):
 
 def main(arguments: list[str]) -> None:
     """Hand over to GIMP; returns when the plug-in's process shall end."""
-    Gegl.init(None)
     Gimp.main(OverpaintPlugIn.__gtype__, arguments)
 
 
