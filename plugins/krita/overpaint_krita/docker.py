@@ -1,0 +1,343 @@
+"""The docker “Overpaint”: a view on the controller's engines, link and jobs, and the buttons that give it work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from krita import Canvas, DockWidget
+
+from overpaint_client.controller import Controller
+from overpaint_client.jobs import EditRequest, Job, JobPhase
+from overpaint_client.loop import Loop
+from overpaint_protocol.errors import OverpaintError
+from overpaint_protocol.geometry import Size
+from overpaint_protocol.messages import (
+    MAX_SEED,
+    MAX_VARIANTS,
+    EngineInfo,
+    Expand,
+    Fill,
+    JobId,
+    Operation,
+    Remove,
+)
+
+from .qt import (
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QKeySequence,
+    QLineEdit,
+    QObject,
+    QPlainTextEdit,
+    QPushButton,
+    QRegularExpression,
+    QRegularExpressionValidator,
+    QScrollArea,
+    QShortcut,
+    QSizePolicy,
+    QSpinBox,
+    Qt,
+    QVBoxLayout,
+    QWidget,
+    pyqtSignal,
+)
+from .widgets import JobRow, MarginsBox, sentence_label
+
+__all__ = ["DOCKER_ID", "Announcer", "OverpaintDocker"]
+
+DOCKER_ID = "overpaint_docker"
+
+_PLACEHOLDER = "What should appear? Empty continues the surroundings. Ctrl+Enter fills."
+
+
+class Announcer(QObject):
+    """Tells every docker that something changed; Qt drops the connection when a docker's window is closed."""
+
+    changed = pyqtSignal()
+
+
+class OverpaintDocker(DockWidget):
+    """One per window; all share one controller.
+
+    Args:
+        controller: does the work.
+        loop: where presses of buttons are handed to the controller, so that none gets in the middle of its work while
+            Krita turns its event loop inside a call.
+        announcer: emits ``changed`` after the controller announced a change.
+    """
+
+    def __init__(self, controller: Controller, loop: Loop, announcer: Announcer) -> None:
+        super().__init__()
+        self.setWindowTitle("Overpaint")
+        self._controller = controller
+        self._loop = loop
+        self._canvas_size: Size | None = None
+        self._rows: dict[JobId, JobRow] = {}
+        self._seen_failures: set[JobId] = set()
+        self._complaint = ""
+        self._build()
+        announcer.changed.connect(self.refresh)
+        self.refresh()
+
+    # ------------------------------------------------------------ Krita's side
+
+    def canvasChanged(self, canvas: Canvas | None) -> None:  # noqa: N802 - Krita's name
+        """Called by Krita when another document, or none, becomes active in the window."""
+        view = None if canvas is None else canvas.view()
+        document = None if view is None else view.document()
+        self._canvas_size = None if document is None else Size(document.width(), document.height())
+        self.refresh()
+
+    # ------------------------------------------------------------ commands
+
+    def fill(self) -> None:
+        """Ask for what the docker is set to, as the Fill button does."""
+        self._submit(lambda: Fill(prompt=self._prompt()))
+
+    def remove(self) -> None:
+        """As the Remove button does."""
+        self._submit(Remove)
+
+    def expand(self) -> None:
+        """As the Expand button does."""
+        self._submit(lambda: Expand(margins=self._margins.margins(), prompt=self._prompt()))
+
+    def _submit(self, make_operation: Callable[[], Operation]) -> None:
+        self._complaint = ""
+        try:
+            request = EditRequest(
+                operation=make_operation(),
+                engine=self._engine.currentData(),
+                variants=self._variants.value(),
+                seed=self._chosen_seed(),
+            )
+        except OverpaintError as error:
+            self._complaint = error.message
+            self.refresh()
+            return
+        self._loop.call_later(0, lambda: self._controller.submit(request))
+
+    def _prompt(self) -> str:
+        return self._prompt_edit.toPlainText().strip() if self._prompt_edit.isEnabled() else ""
+
+    def _chosen_seed(self) -> int | None:
+        text = self._seed.text()
+        if not text:
+            return None
+        if int(text) > MAX_SEED:
+            raise OverpaintError(
+                f"The seed can be up to {MAX_SEED}. Shorten it, or leave it empty for a new one."
+            )
+        return int(text)
+
+    def _insert(self, job_id: str) -> None:
+        self._loop.call_later(0, lambda: self._controller.insert(JobId(job_id)))
+
+    def _cancel(self, job_id: str) -> None:
+        self._loop.call_later(0, lambda: self._controller.cancel(JobId(job_id)))
+
+    def _discard(self, job_id: str) -> None:
+        if self._controller.job(JobId(job_id)).phase is JobPhase.FAILED:
+            self._seen_failures.add(JobId(job_id))
+            self.refresh()
+        else:
+            self._loop.call_later(0, lambda: self._controller.discard(JobId(job_id)))
+
+    # ------------------------------------------------------------ what is shown
+
+    def refresh(self) -> None:
+        """Show how everything is now."""
+        self._show_engines()
+        self._show_buttons()
+        self._show_link()
+        self._show_jobs()
+
+    def _show_engines(self) -> None:
+        engines = self._controller.engines
+        shown = [self._engine.itemData(index) for index in range(1, self._engine.count())]
+        if shown != [engine.id for engine in engines]:
+            chosen = self._engine.currentData()
+            self._engine.clear()
+            self._engine.addItem("Automatic", None)
+            for engine in engines:
+                self._engine.addItem(engine.name, engine.id)
+            self._engine.setCurrentIndex(max(0, self._engine.findData(chosen)))
+        self._show_prompt()
+
+    def _show_prompt(self, *_: object) -> None:
+        engines = self._chosen_engines()
+        follows = not engines or any(engine.follows_prompt for engine in engines)
+        hint = _PLACEHOLDER
+        if not follows:
+            names = " and ".join(engine.name for engine in engines)
+            hint = f"{names} does not follow prompts: it continues the surroundings."
+        self._prompt_edit.setEnabled(follows)
+        self._prompt_edit.setPlaceholderText(hint)
+        self._prompt_edit.setToolTip(hint)
+
+    def _chosen_engines(self) -> tuple[EngineInfo, ...]:
+        chosen = self._engine.currentData()
+        return tuple(engine for engine in self._controller.engines if chosen in (None, engine.id))
+
+    def _show_buttons(self, *_: object) -> None:
+        engines = self._chosen_engines()
+        for button, name, tip in self._operation_buttons:
+            reason = ""
+            if self._canvas_size is None:
+                reason = "Open or create a picture first."
+            elif engines and not any(name in engine.operations for engine in engines):
+                reason = f"The chosen engine cannot {name}. Choose another engine."
+            elif name == "expand" and self._margins.margins().is_empty:
+                reason = "Set below how far the canvas should grow."
+            button.setEnabled(not reason)
+            button.setToolTip(reason or tip)
+
+    def _show_link(self) -> None:
+        link = self._controller.link
+        self._link_label.setText(link.sentence)
+        self._link_label.setVisible(not link.is_open)
+        self._start_button.setVisible(link.action == "start_daemon")
+
+    def _show_jobs(self) -> None:
+        jobs = self._controller.jobs
+        newest = jobs[-1] if jobs else None
+        self._status_label.setText(self._complaint or ("" if newest is None else _status(newest)))
+        self._status_label.setVisible(bool(self._status_label.text()))
+        if newest is not None and newest.phase is JobPhase.FAILED:
+            self._seen_failures.add(newest.job_id)  # the status line says it
+        shown = {job.job_id: job for job in jobs if self._has_row(job)}
+        for job_id in [job_id for job_id in self._rows if job_id not in shown]:
+            row = self._rows.pop(job_id)
+            self._jobs_box.removeWidget(row)
+            row.hide()
+            row.deleteLater()
+        for job_id, job in shown.items():
+            if job_id in self._rows:
+                self._rows[job_id].show_job(job)
+            else:
+                self._rows[job_id] = self._add_row(job)
+
+    def _has_row(self, job: Job) -> bool:
+        if job.phase is JobPhase.FAILED:
+            return job.job_id not in self._seen_failures
+        return not job.phase.is_final
+
+    def _add_row(self, job: Job) -> JobRow:
+        row = JobRow(job)
+        row.cancelled.connect(self._cancel)
+        row.inserted.connect(self._insert)
+        row.discarded.connect(self._discard)
+        self._jobs_box.insertWidget(0, row)
+        return row
+
+    # ------------------------------------------------------------ building
+
+    def _build(self) -> None:
+        content = QWidget()
+        content.setObjectName("overpaint_content")
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(6, 6, 6, 6)
+        self._build_prompt(layout)
+        self._build_operations(layout)
+        self._build_options(layout)
+        self._build_link(layout)
+        self._status_label = sentence_label("overpaint_status")
+        layout.addWidget(self._status_label)
+        self._jobs_box = QVBoxLayout()
+        layout.addLayout(self._jobs_box)
+        layout.addStretch()
+
+        scroll = QScrollArea()
+        scroll.setObjectName("overpaint_scroll")
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        # without a bar below, the docker must be as wide as its contents need
+        scroll.setMinimumWidth(
+            content.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width()
+        )
+        self.setWidget(scroll)
+
+    def _build_prompt(self, layout: QVBoxLayout) -> None:
+        self._prompt_edit = QPlainTextEdit()
+        self._prompt_edit.setObjectName("overpaint_prompt")
+        self._prompt_edit.setTabChangesFocus(True)
+        lines = self._prompt_edit.fontMetrics().lineSpacing() * 3
+        self._prompt_edit.setFixedHeight(lines + 16)
+        self._prompt_edit.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        layout.addWidget(self._prompt_edit)
+        for key in ("Ctrl+Return", "Ctrl+Enter"):
+            shortcut = QShortcut(QKeySequence(key), self._prompt_edit)
+            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+            shortcut.activated.connect(self.fill)
+
+    def _build_operations(self, layout: QVBoxLayout) -> None:
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        self._operation_buttons: list[tuple[QPushButton, str, str]] = []
+        for name, tip, command in (
+            ("fill", "Paint the selected area anew, in a new layer", self.fill),
+            ("remove", "Make what is selected disappear into its surroundings, in a new layer", self.remove),
+            (
+                "expand",
+                "Grow the canvas by the margins below and continue the picture, in a new layer",
+                self.expand,
+            ),
+        ):
+            button = QPushButton(name.capitalize())
+            button.setObjectName(f"overpaint_{name}")
+            button.setMinimumWidth(40)
+            button.clicked.connect(lambda *_, command=command: command())
+            row.addWidget(button, 1)
+            self._operation_buttons.append((button, name, tip))
+        layout.addLayout(row)
+        self._margins = MarginsBox(lambda: self._canvas_size)
+        self._margins.changed.connect(self._show_buttons)
+        layout.addWidget(self._margins)
+
+    def _build_options(self, layout: QVBoxLayout) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._variants = QSpinBox()
+        self._variants.setObjectName("overpaint_variants")
+        self._variants.setRange(1, MAX_VARIANTS)
+        self._variants.setToolTip(
+            "How many results to make; several come in one group, the first one visible"
+        )
+        form.addRow("Variants", self._variants)
+        self._seed = QLineEdit()
+        self._seed.setObjectName("overpaint_seed")
+        self._seed.setPlaceholderText("new each time")
+        self._seed.setToolTip("The same number, picture and settings give the same result again")
+        self._seed.setValidator(QRegularExpressionValidator(QRegularExpression("[0-9]{0,10}"), self._seed))
+        form.addRow("Seed", self._seed)
+        self._engine = QComboBox()
+        self._engine.setObjectName("overpaint_engine")
+        self._engine.setToolTip("What computes the result")
+        self._engine.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._engine.setMinimumContentsLength(8)
+        self._engine.addItem("Automatic", None)
+        self._engine.currentIndexChanged.connect(self._show_prompt)
+        self._engine.currentIndexChanged.connect(self._show_buttons)
+        form.addRow("Engine", self._engine)
+        layout.addLayout(form)
+
+    def _build_link(self, layout: QVBoxLayout) -> None:
+        self._link_label = sentence_label("overpaint_link")
+        layout.addWidget(self._link_label)
+        self._start_button = QPushButton("Start daemon")
+        self._start_button.setObjectName("overpaint_start_daemon")
+        self._start_button.setToolTip(
+            "Start Overpaint's program that computes the results, in the background"
+        )
+        self._start_button.clicked.connect(lambda *_: self._loop.call_later(0, self._controller.start_daemon))
+        layout.addWidget(self._start_button)
+
+
+def _status(job: Job) -> str:
+    if job.phase is JobPhase.DONE and job.error is not None:
+        return f"{job.sentence} {job.error.message}"
+    return job.sentence
