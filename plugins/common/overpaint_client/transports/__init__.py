@@ -1,0 +1,1 @@
+"""How messages get to the daemon and back without ever blocking the editor."""
