@@ -146,6 +146,11 @@ class Controller:
         """Call back, on the loop, after anything changed; several changes may share one call."""
         self._subscribers.append(callback)
 
+    @property
+    def is_settled(self) -> bool:
+        """True if the daemon has confirmed every end of a job: closing now leaves nothing behind there."""
+        return not self._session.has_unsent_acks
+
     # ------------------------------------------------------------ commands
 
     def start(self) -> None:
