@@ -8,7 +8,7 @@ import gi
 
 gi.require_version("Gtk", "3.0")
 gi.require_version("GimpUi", "3.0")
-from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, Gtk  # noqa: E402 - the versions are chosen above
+from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402 - the versions are chosen above
 
 from overpaint_client.controller import Controller  # noqa: E402
 from overpaint_client.jobs import Job, JobPhase, Preview  # noqa: E402
@@ -54,6 +54,9 @@ class EditDialog:
         self._dialog.set_ok_label("_Generate")
         self._settings = self._build_settings()
         self._engines = _EnginePicker(edit.operation, config)
+        self._engines.label_group.add_widget(
+            self._dialog.get_widget("variants", GObject.TYPE_NONE).get_label()
+        )
         self._dialog.get_content_area().pack_start(self._engines.row, False, False, 0)
         self._status = _Status()
         self._offers = _Offers(controller)
@@ -100,6 +103,7 @@ class EditDialog:
         area = self._dialog.get_content_area()
         before = set(area.get_children())
         names: list[str] = []
+        prompt = None
         if self._edit.takes_prompt:
             # made before fill(), or GIMP would make a one-line entry of it
             prompt = self._dialog.get_widget("prompt", Gtk.TextView.__gtype__)
@@ -113,6 +117,8 @@ class EditDialog:
             names.append("prompt-frame")
         names += [name for name in self._edit.arguments if name not in ("prompt", "engine")]
         self._dialog.fill(names)
+        if prompt is not None:
+            prompt.grab_focus()
         return [child for child in area.get_children() if child not in before]
 
     # ------------------------------------------------------------ a job
@@ -239,7 +245,7 @@ class _Offers:
         label.set_line_wrap(True)
         label.set_max_width_chars(40)
         row.pack_start(label, True, True, 0)
-        for text, act in (("_Insert", self._controller.insert), ("_Discard", self._controller.discard)):
+        for text, act in (("I_nsert", self._controller.insert), ("Discard", self._controller.discard)):
             button = Gtk.Button(label=text, use_underline=True)
             button.connect("clicked", lambda _, act=act: act(job.job_id))
             row.pack_start(button, False, False, 0)
@@ -263,6 +269,9 @@ class _EnginePicker:
         self.row.pack_start(label, False, False, 0)
         self.row.pack_start(self._combo, True, True, 0)
         self.row.show_all()
+        # as wide as the labels GIMP made
+        self.label_group = Gtk.SizeGroup(mode=Gtk.SizeGroupMode.HORIZONTAL)
+        self.label_group.add_widget(label)
         self._combo.connect("changed", self._on_changed)
         # the dialog's Reset button changes the arguments behind our back
         config.connect("notify::engine", lambda *_: self.offer(self._engines))

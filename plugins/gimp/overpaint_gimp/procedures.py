@@ -102,7 +102,7 @@ def create_edit(plug_in: Gimp.PlugIn, edit: Edit, run: RunFunction) -> Gimp.Proc
     """The procedure of ``edit`` with its typed arguments."""
     procedure = _create(plug_in, edit.name, run)
     procedure.set_menu_label(edit.label)
-    procedure.set_documentation(edit.blurb, edit.help, edit.name)
+    procedure.set_documentation(edit.blurb, edit.help, None)
     procedure.add_menu_path(edit.menu_path)
     procedure.add_menu_path(_AI_MENU)
     flags = GObject.ParamFlags.READWRITE
@@ -111,10 +111,10 @@ def create_edit(plug_in: Gimp.PlugIn, edit: Edit, run: RunFunction) -> Gimp.Proc
             "prompt", "_Prompt", "What to paint; leave it empty to continue the surroundings", "", flags
         )
         procedure.add_string_argument(
-            "negative-prompt", "A_void", "What must not appear; only some engines heed it", "", flags
+            "negative-prompt", "_Avoid", "What must not appear; only some engines heed it", "", flags
         )
     if edit.takes_margins:
-        for side, label in zip(SIDES, ("_Left", "Ri_ght", "_Top", "_Bottom"), strict=True):
+        for side, label in zip(SIDES, ("Le_ft", "R_ight", "_Top", "_Bottom"), strict=True):
             procedure.add_int_argument(
                 side, f"{label} (px)", f"How far the canvas grows at the {side}", 0, _MAX_MARGIN_PX, 0, flags
             )
@@ -126,7 +126,7 @@ def create_edit(plug_in: Gimp.PlugIn, edit: Edit, run: RunFunction) -> Gimp.Proc
     )
     procedure.add_int_argument(
         "seed",
-        "_Seed",
+        "See_d",
         f"The same seed gives the same result; {_NEW_SEED} takes a new one each time",
         _NEW_SEED,
         _MAX_SEED,
@@ -143,7 +143,7 @@ def create_recover(plug_in: Gimp.PlugIn, run: RunFunction) -> Gimp.Procedure:
     procedure.set_documentation(
         "Add results to this image that were finished after their command was canceled or GIMP was closed",
         "The Overpaint daemon keeps a finished result until an editor has it. This adds those made for this image.",
-        RECOVER,
+        None,
     )
     procedure.add_menu_path(_AI_MENU)
     return procedure
