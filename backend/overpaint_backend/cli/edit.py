@@ -1,0 +1,304 @@
+"""``overpaint fill | remove | expand``: a picture file goes the way of an editor's document.
+
+The same Controller that runs inside Krita and GIMP drives a FileEditor here: it starts the daemon if none runs, sends
+the pixels, follows the job and inserts the layers, which are then flattened and written.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from overpaint_client.controller import Controller
+from overpaint_client.jobs import EditRequest, Job, JobPhase
+from overpaint_client.loop import SelectorLoop
+from overpaint_client.settings import ClientSettings
+from overpaint_protocol.errors import ImageError, OverpaintError, RequestError, UnsupportedFormat
+from overpaint_protocol.geometry import Margins, Rect, Size
+from overpaint_protocol.messages import Expand, Operation, operation_name
+from overpaint_protocol.pixels import PixelFormat
+
+from .file_editor import FileEditor, FileLayer, Pixels
+from .outcome import FAILED, OK, complain, error_plain, print_json, say
+from .pictures import Picture, check_output, load_mask, load_picture, save_pixels
+
+__all__ = ["EditCommand", "margins_for_ratio", "run_edit"]
+
+_IDLE_EXIT_S = 1800
+_FAREWELL_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditCommand:
+    """What was asked on the command line.
+
+    image: the picture. mask: what may change, None for an Expand. operation: made once the picture's size is known.
+    out: where the flattened result goes; with several variants ``name-1.png``, ``name-2.png`` and so on.
+    layer: where the layer alone goes, named alike, or None. force: the inputs may be overwritten.
+    """
+
+    image: Path
+    mask: Path | None
+    operation: Callable[[Size], Operation]
+    out: Path
+    layer: Path | None = None
+    engine: str | None = None
+    variants: int = 1
+    seed: int | None = None
+    force: bool = False
+    as_json: bool = False
+
+
+def run_edit(command: EditCommand) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        OverpaintError: it failed; its message says why and what to do.
+    """
+    picture = load_picture(command.image)
+    operation = command.operation(picture.size)
+    grown = Rect.from_size(picture.size)
+    if isinstance(operation, Expand):
+        grown = grown.expand(operation.margins)
+    mask = None if command.mask is None else load_mask(command.mask, picture)
+    outputs = [_numbered(command.out, index, command.variants) for index in range(command.variants)]
+    inputs = (command.image,) if command.mask is None else (command.image, command.mask)
+    for path in outputs:
+        check_output(path, picture, grown.size, inputs, force=command.force)
+    if command.layer is not None:
+        _check_layer_output(command, picture, grown.size, (*inputs, *outputs))
+    editor = FileEditor()
+    document = editor.open(
+        picture.pixels,
+        picture.format,
+        selection=mask,
+        title=command.image.name,
+        path=str(command.image.absolute()),
+    )
+    request = EditRequest(
+        operation=operation, engine=command.engine, variants=command.variants, seed=command.seed
+    )
+    job, stopped_by = _run_job(editor, request)
+    if stopped_by is not None:
+        complain("Cancelled; nothing was written.")
+        if command.as_json:
+            print_json({"ok": False, "cancelled": True})
+        return 128 + stopped_by
+    if job.phase is not JobPhase.DONE:
+        raise job.error or OverpaintError("The job did not finish. Run “overpaint doctor” to see why.")
+    written = _write_results(command, editor, document.document_id, picture)
+    _report(command, job, written, grown.size)
+    return OK if job.error is None else FAILED
+
+
+def margins_for_ratio(canvas: Size, ratio: str) -> Margins:
+    """The smallest margins, even on both sides, that give ``canvas`` the proportions ``ratio``, such as ``16:9``.
+
+    Raises:
+        RequestError: ``ratio`` is not two numbers above 0, or the canvas has these proportions already.
+    """
+    numbers = ratio.replace("/", ":").split(":")
+    try:
+        across, down = (float(number) for number in numbers)
+    except ValueError:
+        across = down = math.nan
+    if not (math.isfinite(across) and math.isfinite(down) and across > 0 and down > 0):
+        raise RequestError(f"“{ratio}” is not a ratio. Write it as width:height, such as 16:9.")
+    wider = round(canvas.height * across / down) - canvas.width
+    taller = round(canvas.width * down / across) - canvas.height
+    if wider > 0:
+        return Margins(left=wider // 2, right=wider - wider // 2)
+    if taller > 0:
+        return Margins(top=taller // 2, bottom=taller - taller // 2)
+    raise RequestError(
+        f"The picture's {canvas} px are {ratio} already. Choose another ratio, or say how many pixels to add."
+    )
+
+
+# ---------------------------------------------------------------- the job
+
+
+def _run_job(editor: FileEditor, request: EditRequest) -> tuple[Job, int | None]:
+    """Run one job to its end; returns it, and the signal that ended it early or None."""
+    settings = replace(
+        ClientSettings.for_editor(
+            editor.name,
+            daemon_command=(
+                sys.executable,
+                "-m",
+                "overpaint_backend",
+                "serve",
+                "--idle-exit",
+                str(_IDLE_EXIT_S),
+            ),
+        ),
+        preview_bytes=0,
+    )
+    loop = SelectorLoop()
+    try:
+        controller = Controller(editor, loop, settings)
+    except OSError as error:
+        raise ImageError(
+            f"Overpaint cannot keep its files in {settings.clients_dir}: {error.strerror or error}.",
+            detail=repr(error),
+        ) from error
+    try:
+        for left in controller.jobs:  # of a run that was killed: its picture is not open any more
+            controller.cancel(left.job_id)
+        with _interruptible() as interrupted, _progress_bar() as progress:
+            controller.start()
+            job = controller.submit(request)
+            task = progress.add_task(job.sentence, total=None)
+
+            def is_over() -> bool:
+                total = None if job.fraction is None else 1.0
+                progress.update(task, description=job.sentence, total=total, completed=job.fraction or 0.0)
+                return bool(interrupted) or job.phase.is_final or job.phase is JobPhase.OFFERED
+
+            loop.run_until(is_over)
+            if interrupted and not job.phase.is_final:
+                controller.cancel(job.job_id)
+            if job.phase is JobPhase.OFFERED:
+                controller.discard(job.job_id)
+            if controller.link.is_open:
+                loop.run_until(lambda: controller.is_settled, _FAREWELL_S)
+            return job, interrupted[0] if interrupted and job.phase is JobPhase.CANCELLED else None
+    finally:
+        controller.close()
+        loop.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM in a list; a second one ends the program at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """A bar on stderr that is gone when the work is; nothing where nobody watches."""
+    console = Console(stderr=True)
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        yield progress
+
+
+# ---------------------------------------------------------------- results
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    variant: int
+    path: Path
+    layer: Path | None
+
+
+def _write_results(
+    command: EditCommand, editor: FileEditor, document_id: str, picture: Picture
+) -> list[_Written]:
+    written: list[_Written] = []
+    canvas = Rect.from_size(editor.document(document_id).canvas)
+    for index, layer in enumerate(editor.inserted(document_id)):
+        path = _numbered(command.out, index, command.variants)
+        save_pixels(path, editor.flatten(document_id, showing=layer), picture)
+        layer_path = None
+        if command.layer is not None:
+            layer_path = _numbered(command.layer, index, command.variants)
+            save_pixels(layer_path, _on_canvas(layer, canvas), replace(picture, has_alpha=True))
+        written.append(_Written(index, path, layer_path))
+    return written
+
+
+def _on_canvas(layer: FileLayer, canvas: Rect) -> Pixels:
+    """The layer's pixels at their place on an otherwise transparent canvas, with 8 bits a channel."""
+    pixels = np.zeros((canvas.height, canvas.width, layer.pixels.shape[2]), np.uint8)
+    shared = layer.rect.intersect(canvas)
+    inner = shared.relative_to(layer.rect.origin)
+    source = layer.pixels[inner.top : inner.bottom, inner.left : inner.right]
+    if source.dtype.itemsize == 2:  # no file format here holds 16-bit grey with alpha
+        source = np.rint(source / 257).astype(np.uint8)
+    pixels[shared.top : shared.bottom, shared.left : shared.right] = source
+    return pixels
+
+
+def _report(command: EditCommand, job: Job, written: list[_Written], canvas: Size) -> None:
+    seeds = dict(enumerate(job.seeds))
+    if job.error is not None:
+        complain(f"{len(written)} of {command.variants} variants were made. {job.error.message}")
+    if not command.as_json:
+        for result in written:
+            seed = f" (seed {seeds[result.variant]})" if result.variant in seeds else ""
+            layer = f", its layer {result.layer}" if result.layer is not None else ""
+            say(f"Wrote {result.path}{layer}{seed}.")
+        return
+    report: dict[str, object] = {
+        "ok": job.error is None,
+        "operation": operation_name(job.operation),
+        "engine": job.engine,
+        "canvas": {"width": canvas.width, "height": canvas.height},
+        "outputs": [
+            {
+                "path": str(result.path),
+                "layer": None if result.layer is None else str(result.layer),
+                "seed": seeds.get(result.variant),
+            }
+            for result in written
+        ],
+        "timings_ms": job.timings_ms,
+    }
+    if job.error is not None:
+        report["error"] = error_plain(job.error)
+    print_json(report)
+
+
+# ---------------------------------------------------------------- names
+
+
+def _numbered(path: Path, index: int, variants: int) -> Path:
+    return path if variants == 1 else path.with_name(f"{path.stem}-{index + 1}{path.suffix}")
+
+
+def _check_layer_output(
+    command: EditCommand, picture: Picture, canvas: Size, taken: tuple[Path, ...]
+) -> None:
+    layer = command.layer
+    if layer is None:
+        return
+    if layer.suffix.lower() in (".jpg", ".jpeg"):
+        raise UnsupportedFormat(
+            "A layer is transparent in places, which a JPEG cannot be. Write it to a .png."
+        )
+    as_layer = replace(picture, has_alpha=True, pixels=picture.pixels[:0])
+    if picture.format is PixelFormat.GRAYA16:
+        as_layer = replace(as_layer, format=PixelFormat.GRAYA8)
+    for index in range(command.variants):
+        check_output(_numbered(layer, index, command.variants), as_layer, canvas, taken, force=command.force)
