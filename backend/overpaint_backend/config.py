@@ -1,0 +1,109 @@
+"""The daemon's settings: every path, limit and waiting time in one place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from overpaint_protocol.connection import CONNECTION_FILE, state_dir
+from overpaint_protocol.messages import Limits
+
+__all__ = ["RUNTIME_DIR_VARIABLE", "DaemonSettings"]
+
+RUNTIME_DIR_VARIABLE = "OVERPAINT_RUNTIME_DIR"
+"""Environment variable with the folder for the daemon's sockets, instead of the platform's."""
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonSettings:
+    """What a daemon is told at its start. Sizes are in bytes, times in seconds.
+
+    state_dir: connection file, lock and log. runtime_dir: Unix sockets; made and verified to be ours alone.
+    use_ipc: listen on a Unix socket too; TCP on the loopback always listens.
+    idle_exit_s: end after this long without clients, unfinished jobs and kept results; None for never.
+    max_total_bytes: pictures and results of all sessions together.
+    max_sessions: sessions remembered at a time.
+    max_outbox: messages that wait for a client that does not read; beyond it the session is cut off from the connection until the next ``hello``.
+    max_waiting_messages: high-water mark of the socket, per client and direction, in messages.
+    engines_wait_s: how long ``welcome`` waits for a worker that is still loading its engines.
+    forget_after_s: when a session without connection and without results is forgotten.
+    cancel_grace_s: how long a cancelled job may take to stop before the worker is replaced.
+    worker_start_s: how long a worker may take to load its engines before it is replaced.
+    tick_s: longest sleep of the loop, and so how late a dead worker is noticed.
+    stop_s: how long telling clients and stopping the worker may take at the end.
+    heartbeat_s: interval of ZMTP's PING to clients; three without an answer end the connection.
+    The other limits are those of ``messages.Limits``.
+    """
+
+    state_dir: Path
+    runtime_dir: Path
+    use_ipc: bool = sys.platform != "win32"
+    idle_exit_s: float | None = None
+    max_image_pixels: int = 64 * _MIB
+    max_message_bytes: int = 1024 * _MIB
+    max_frame_bytes: int = 8 * _MIB
+    max_jobs: int = 32
+    max_kept_bytes: int = 2048 * _MIB
+    max_total_bytes: int = 6144 * _MIB
+    max_sessions: int = 256
+    max_outbox: int = 4096
+    max_waiting_messages: int = 16
+    engines_wait_s: float = 10.0
+    forget_after_s: float = 60.0
+    cancel_grace_s: float = 2.0
+    worker_start_s: float = 120.0
+    tick_s: float = 0.1
+    stop_s: float = 2.0
+    heartbeat_s: float = 5.0
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, *, idle_exit_s: float | None = None
+    ) -> DaemonSettings:
+        """The settings for this user.
+
+        Sockets go to ``$OVERPAINT_RUNTIME_DIR``, else below ``$XDG_RUNTIME_DIR``, else below the state folder.
+        """
+        state = state_dir(environ)
+        runtime = state / "run"
+        if environ.get("XDG_RUNTIME_DIR"):
+            runtime = Path(environ["XDG_RUNTIME_DIR"]) / "overpaint"
+        if environ.get(RUNTIME_DIR_VARIABLE):
+            runtime = Path(environ[RUNTIME_DIR_VARIABLE])
+        return cls(state_dir=state, runtime_dir=runtime, idle_exit_s=idle_exit_s)
+
+    @property
+    def limits(self) -> Limits:
+        """What ``welcome`` announces."""
+        return Limits(
+            max_image_pixels=self.max_image_pixels,
+            max_message_bytes=self.max_message_bytes,
+            max_frame_bytes=self.max_frame_bytes,
+            max_jobs=self.max_jobs,
+            max_kept_bytes=self.max_kept_bytes,
+        )
+
+    @property
+    def connection_path(self) -> Path:
+        """The connection file."""
+        return self.state_dir / CONNECTION_FILE
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the one daemon that uses ``state_dir``."""
+        return self.state_dir / "daemon.lock"
+
+    @property
+    def pid_path(self) -> Path:
+        """Names the holder of the lock, so that a second daemon can say who runs."""
+        return self.state_dir / "daemon.pid"
+
+    @property
+    def log_path(self) -> Path:
+        """The newest log."""
+        return self.state_dir / "daemon.log"

@@ -1,0 +1,1 @@
+"""The daemon towards its clients: sockets, sessions, and what each message does."""

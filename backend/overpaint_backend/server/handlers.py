@@ -1,0 +1,224 @@
+"""What each message of a client does: one short function for each, found by the message's class.
+
+A handler either answers through the service or raises an OverpaintError, which becomes the answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from overpaint_backend.jobs.model import Job
+from overpaint_protocol.errors import (
+    CapacityError,
+    HelloExpected,
+    InvalidImage,
+    ShuttingDown,
+    TooLarge,
+    UnknownEngine,
+    UnknownJob,
+    UnsupportedOperation,
+)
+from overpaint_protocol.framing import Envelope
+from overpaint_protocol.messages import (
+    MAX_SEED,
+    AckJob,
+    CancelJob,
+    DaemonReport,
+    DaemonStopping,
+    FetchJob,
+    Hello,
+    InspectDaemon,
+    JobAccepted,
+    JobAcked,
+    JobCancelled,
+    JobId,
+    Ping,
+    Pong,
+    ShutDown,
+    SubmitJob,
+    operation_name,
+)
+from overpaint_protocol.version import PRODUCT_VERSION, negotiate
+
+from .sessions import Connection, Session
+
+if TYPE_CHECKING:
+    from .service import Service
+
+__all__ = ["HANDLERS", "Handler"]
+
+Handler = Callable[["Service", Connection, Envelope, float], None]
+
+
+def _hello(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
+    hello = _message(envelope, Hello)
+    minor = negotiate(hello.oldest_minor, hello.newest_minor)
+    if service.is_stopping:
+        raise ShuttingDown("The daemon is stopping. Start it again with “overpaint serve”.")
+    session = service.open_session(hello.session_id)
+    session.editor = hello.editor
+    session.preview_bytes = hello.preview_bytes
+    session.attach(connection, now)
+    service.welcome(connection, envelope.header.id, minor, now)
+
+
+def _submit(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
+    request = _message(envelope, SubmitJob)
+    session = _session(connection)
+    job = session.jobs.get(request.job_id)
+    if job is None:
+        _check_room(service, session)
+        _check_images(service, request, envelope)
+        engine = _choose_engine(service, request)
+        job = service.add_job(session, request, envelope.payload, engine, _seed(request))
+        service.reply(
+            connection, JobAccepted(job_id=request.job_id, position=service.position(job)), envelope
+        )
+        service.schedule(job, now)
+    else:
+        service.reply(connection, JobAccepted(job_id=request.job_id, position=job.position), envelope)
+
+
+def _cancel(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
+    job = _job(_session(connection), _message(envelope, CancelJob).job_id)
+    service.cancel(job, now)
+    service.reply(connection, JobCancelled(job_id=job.request.job_id, state=job.state), envelope)
+
+
+def _fetch(service: Service, connection: Connection, envelope: Envelope, _now: float) -> None:
+    job = _job(_session(connection), _message(envelope, FetchJob).job_id)
+    for message, payload in job.replay():
+        service.reply(connection, message, envelope, payload)
+
+
+def _ack(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
+    job_id = _message(envelope, AckJob).job_id
+    job = _session(connection).jobs.get(job_id)
+    if job is not None:
+        service.cancel(job, now)
+        service.forget_job(job)
+    service.reply(connection, JobAcked(job_id=job_id), envelope)
+
+
+def _ping(service: Service, connection: Connection, envelope: Envelope, _now: float) -> None:
+    service.reply(connection, Pong(nonce=_message(envelope, Ping).nonce), envelope)
+
+
+def _inspect(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
+    service.reply(connection, _report(service, now), envelope)
+
+
+def _shut_down(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
+    service.stop(now, told=connection)
+    service.reply(connection, DaemonStopping(), envelope)
+
+
+HANDLERS: dict[type, Handler] = {
+    Hello: _hello,
+    SubmitJob: _submit,
+    CancelJob: _cancel,
+    FetchJob: _fetch,
+    AckJob: _ack,
+    Ping: _ping,
+    InspectDaemon: _inspect,
+    ShutDown: _shut_down,
+}
+"""Every message a client may send. Other known types are the daemon's to send."""
+
+
+# ---------------------------------------------------------------- checks
+
+
+def _message(envelope: Envelope, cls: type[Any]) -> Any:
+    assert isinstance(envelope.message, cls)  # noqa: S101 - the table above chose the handler by this class
+    return envelope.message
+
+
+def _session(connection: Connection) -> Session:
+    if connection.session is None:
+        raise HelloExpected("This connection has no session yet. The plug-in has to say hello first.")
+    return connection.session
+
+
+def _job(session: Session, job_id: JobId) -> Job:
+    job = session.jobs.get(job_id)
+    if job is None:
+        raise UnknownJob("The daemon does not know this job any more. Ask for it again.")
+    return job
+
+
+def _check_room(service: Service, session: Session) -> None:
+    settings = service.settings
+    if service.is_stopping:
+        raise ShuttingDown("The daemon is stopping and takes no new jobs. Start it again, then ask again.")
+    if session.unfinished >= settings.max_jobs:
+        raise CapacityError(
+            f"{session.unfinished} jobs are waiting already, as many as allowed. "
+            "Wait until one is finished or cancel one."
+        )
+    if session.kept_bytes >= settings.max_kept_bytes or service.total_bytes >= settings.max_total_bytes:
+        raise CapacityError(
+            "The daemon holds as many results as it has room for. Insert or discard the finished ones, then ask "
+            "again."
+        )
+
+
+def _check_images(service: Service, request: SubmitJob, envelope: Envelope) -> None:
+    limit = service.settings.max_image_pixels
+    if request.context.size.area > limit:
+        raise TooLarge(
+            f"The area to work on has {request.context.size} px; the daemon takes {limit / 1e6:.0f} million pixels "
+            "at a time. Select a smaller area."
+        )
+    images = [request.image] if request.mask is None else [request.image, request.mask]
+    for image in images:
+        image.take(envelope.payload)
+    named = [index for image in images for index in image.frames]
+    if sorted(named) != list(range(len(envelope.payload))):
+        raise InvalidImage(
+            f"The images name frames {named}, the message has {len(envelope.payload)}. Update the plug-in."
+        )
+
+
+def _choose_engine(service: Service, request: SubmitJob) -> str:
+    operation = operation_name(request.operation)
+    engines = service.engines
+    if engines is None:
+        # Not loaded yet: the worker, which has them, will refuse what it does not know.
+        return request.engine or ""
+    if request.engine is None:
+        for engine in engines:
+            if operation in engine.operations:
+                return engine.id
+        raise UnsupportedOperation(
+            f"None of the installed engines offers {operation!r}. Run “overpaint doctor” to see what is installed."
+        )
+    chosen = next((engine for engine in engines if engine.id == request.engine), None)
+    if chosen is None:
+        known = ", ".join(engine.id for engine in engines)
+        raise UnknownEngine(f"There is no engine called {request.engine!r}. Choose one of: {known}.")
+    if operation not in chosen.operations:
+        able = [engine.name for engine in engines if operation in engine.operations]
+        advice = f"Choose one of: {', '.join(able)}." if able else "No installed engine can."
+        raise UnsupportedOperation(f"{chosen.name} cannot do {operation!r}. {advice}")
+    return chosen.id
+
+
+def _seed(request: SubmitJob) -> int:
+    return secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
+
+
+def _report(service: Service, now: float) -> DaemonReport:
+    return DaemonReport(
+        daemon_id=service.daemon_id,
+        product_version=PRODUCT_VERSION,
+        pid=service.pid,
+        uptime_s=now - service.started_at,
+        worker=service.worker_state,
+        worker_restarts=service.worker_restarts,
+        engines=service.engines or (),
+        broken_engines=service.broken_engines,
+        sessions=tuple(session.report for session in service.sessions.values()),
+    )

@@ -1,0 +1,189 @@
+"""The socket clients connect to: frames in, frames out, and who has left.
+
+Nothing here blocks. A message a client has no room for is handed back, never dropped, and a client that is gone is
+told apart from one that is slow: libzmq's defaults would lose both silently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from overpaint_backend.config import DaemonSettings
+from overpaint_protocol.endpoint import MAX_IPC_PATH_BYTES
+from overpaint_protocol.errors import DaemonError
+from overpaint_protocol.pixels import Bytes
+
+__all__ = ["CLIENT_DOMAIN", "Incoming", "Router", "Sent", "private_dir"]
+
+CLIENT_DOMAIN = "overpaint.clients"
+"""ZAP domain of the socket that clients connect to."""
+
+_MAX_MESSAGES_A_TURN = 64
+_LAST_LINGER_MS = 500
+
+_log = logging.getLogger(__name__)
+
+
+class Sent(Enum):
+    """What became of a message. ``blocked``: the client does not read, try again; ``gone``: it has left."""
+
+    DONE = "done"
+    BLOCKED = "blocked"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message. peer: libzmq's name for the connection, never used twice."""
+
+    peer: bytes
+    frames: tuple[memoryview, ...]
+
+
+class Router:
+    """A ROUTER bound to a Unix socket, where the platform has them, and to loopback TCP.
+
+    An Authenticator must be in place for the context.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], settings: DaemonSettings) -> None:
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        self.endpoints: tuple[str, ...] = ()
+        # ROUTER_HANDOVER stays off: nobody can take over a connection by claiming its name.
+        heartbeat_ms = round(settings.heartbeat_s * 1000)
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.ROUTER_MANDATORY, 1),
+            (zmq.PLAIN_SERVER, 1),
+            (zmq.MAXMSGSIZE, settings.max_frame_bytes),
+            (zmq.SNDHWM, settings.max_waiting_messages),
+            (zmq.RCVHWM, settings.max_waiting_messages),
+            (zmq.HEARTBEAT_IVL, heartbeat_ms),
+            (zmq.HEARTBEAT_TIMEOUT, 3 * heartbeat_ms),
+            (zmq.HEARTBEAT_TTL, 3 * heartbeat_ms),
+        ):
+            self.socket.setsockopt(option, value)
+        self.socket.setsockopt_string(zmq.ZAP_DOMAIN, CLIENT_DOMAIN)
+        # The only way to learn that a silent client has left: libzmq tells file descriptors here, and the
+        # messages of a connection tell theirs.
+        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(
+            zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        )
+        self._peers: dict[int, bytes] = {}
+        self._gone: list[bytes] = []
+        self._refusals = 0
+
+    def bind(self, ipc_path: Path | None) -> None:
+        """Listen on ``ipc_path``, if one is given, and on a free port of the loopback.
+
+        The caller holds the lock that makes it the only user of the path: binding takes it from a live socket
+        without a word.
+
+        Raises:
+            zmq.ZMQError: a socket cannot be made.
+        """
+        bound: list[str] = []
+        if ipc_path is not None:
+            longest = MAX_IPC_PATH_BYTES if sys.platform == "linux" else MAX_IPC_PATH_BYTES - 4
+            if len(os.fsencode(ipc_path)) <= longest:
+                self.socket.bind(f"ipc://{ipc_path}")
+                bound.append(f"ipc://{ipc_path}")
+            else:
+                _log.warning("no Unix socket: the path %s is longer than %d bytes", ipc_path, longest)
+        self.socket.bind("tcp://127.0.0.1:*")
+        bound.append(self.socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        self.endpoints = tuple(bound)
+
+    def receive(self) -> list[Incoming]:
+        """The messages that have come, up to a number that leaves time for the rest of the loop."""
+        incoming: list[Incoming] = []
+        while len(incoming) < _MAX_MESSAGES_A_TURN:
+            try:
+                frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            peer = frames[0].bytes
+            # First hear who left, then note this connection: descriptors are used again, and the word about the
+            # old owner was spoken before the new one could send.
+            self._hear_monitor()
+            descriptor = int(frames[0].get(zmq.SRCFD))
+            previous = self._peers.get(descriptor)
+            if previous is not None and previous != peer:
+                self._gone.append(previous)
+            self._peers[descriptor] = peer
+            incoming.append(Incoming(peer, tuple(frame.buffer for frame in frames[1:])))
+        return incoming
+
+    def take_gone(self) -> list[bytes]:
+        """The connections that ended since the last call."""
+        self._hear_monitor()
+        gone, self._gone = self._gone, []
+        return gone
+
+    def send(self, peer: bytes, frames: Sequence[Bytes]) -> Sent:
+        """Hand a message to libzmq, which keeps the frames without copying large ones."""
+        try:
+            self.socket.send_multipart([peer, *frames], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return Sent.BLOCKED
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return Sent.GONE
+        return Sent.DONE
+
+    def close(self) -> None:
+        """Close the sockets; messages already handed over get a moment to leave."""
+        self.socket.disable_monitor()
+        self.monitor.close()
+        self.socket.close(linger=_LAST_LINGER_MS)
+
+    def _hear_monitor(self) -> None:
+        while True:
+            try:
+                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self._refusals += 1
+                if self._refusals & (self._refusals - 1) == 0:  # ever more rarely, whoever keeps trying
+                    _log.warning("clients with a wrong token were refused: %d so far", self._refusals)
+                continue
+            peer = self._peers.pop(event["value"], None)
+            if peer is not None:
+                self._gone.append(peer)
+
+
+def private_dir(path: Path) -> Path:
+    """Make sure that ``path`` is a folder only we can enter, and make it if it is missing.
+
+    Raises:
+        DaemonError: it is a link, or belongs to somebody else.
+        OSError: it cannot be made.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform == "win32":
+        return path  # the folder lies in the user's profile, which others cannot enter
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise DaemonError(
+            f"The folder {path} belongs to another user or is a link. Delete it, or set OVERPAINT_RUNTIME_DIR "
+            "to a folder of your own."
+        )
+    if status.st_mode & 0o077:
+        with contextlib.suppress(OSError):
+            path.chmod(0o700)
+        if path.stat().st_mode & 0o077:
+            raise DaemonError(f"Other users can enter the folder {path}. Run: chmod 700 '{path}'")
+    return path

@@ -1,0 +1,135 @@
+"""Connections and sessions: what the daemon remembers of its clients.
+
+A connection is one socket of a client and ends with it. A session outlives its connections and owns jobs; a new
+connection that knows the session's id takes it over.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+from overpaint_backend.jobs.model import Job
+from overpaint_protocol.messages import JobId, JobState, SessionId, SessionReport
+from overpaint_protocol.pixels import Bytes
+
+__all__ = ["Connection", "ErrorBudget", "Outbox", "Session"]
+
+
+class ErrorBudget:
+    """Limits error replies, so that a broken client cannot keep the daemon busy with answers.
+
+    Args:
+        burst: replies at once. per_s: replies a second in the long run.
+    """
+
+    def __init__(self, burst: float = 100.0, per_s: float = 20.0) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._left = burst
+        self._counted_at = 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more reply may be sent."""
+        self._left = min(self._burst, self._left + (now - self._counted_at) * self._per_s)
+        self._counted_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Outbox:
+    """Messages a client has not taken yet, in order. A newer message replaces an older one of the same topic."""
+
+    def __init__(self) -> None:
+        self._messages: dict[object, list[Bytes]] = {}
+        self._serials = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def push(self, frames: list[Bytes], topic: tuple[str, str] | None = None) -> None:
+        """Append a message; ``topic`` names what only its newest message is worth sending of."""
+        key: object = next(self._serials) if topic is None else topic
+        # Taken out first: the newer message goes to the end, after what was said before it.
+        self._messages.pop(key, None)
+        self._messages[key] = frames
+
+    def first(self) -> list[Bytes] | None:
+        """The message to send next."""
+        return next(iter(self._messages.values()), None)
+
+    def drop_first(self) -> None:
+        """The first message was sent."""
+        del self._messages[next(iter(self._messages))]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._messages.clear()
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """peer: libzmq's name for it. session: None until ``hello``, and again once another connection has it."""
+
+    peer: bytes
+    session: Session | None = None
+    outbox: Outbox = field(default_factory=Outbox)
+    errors: ErrorBudget = field(default_factory=ErrorBudget)
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """A client. jobs: what it submitted and has not acknowledged, oldest first. lost_at: when it left, if it has."""
+
+    session_id: SessionId
+    editor: str = ""
+    preview_bytes: int = 0
+    connection: Connection | None = None
+    lost_at: float | None = None
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+
+    @property
+    def unfinished(self) -> int:
+        """Jobs that wait or run."""
+        return sum(not job.state.is_final for job in self.jobs.values())
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of pictures and results the daemon holds for it."""
+        return sum(job.byte_length for job in self.jobs.values())
+
+    @property
+    def has_results(self) -> bool:
+        """True while a result waits to be acknowledged."""
+        return any(job.results for job in self.jobs.values())
+
+    @property
+    def report(self) -> SessionReport:
+        """The session in ``daemon.report``."""
+        states = [job.state for job in self.jobs.values()]
+        return SessionReport(
+            editor=self.editor,
+            connected=self.connection is not None,
+            queued=states.count(JobState.QUEUED),
+            running=states.count(JobState.RUNNING),
+            kept=sum(state.is_final for state in states),
+        )
+
+    def attach(self, connection: Connection, now: float) -> None:
+        """Continue on ``connection``; the one before is no longer of this session."""
+        if self.connection is not None and self.connection is not connection:
+            self.connection.session = None
+        if connection.session is not None and connection.session is not self:
+            connection.session.detach(now)
+        self.connection = connection
+        connection.session = self
+        self.lost_at = None
+
+    def detach(self, now: float) -> None:
+        """Go on without a connection."""
+        if self.connection is not None:
+            self.connection.session = None
+        self.connection = None
+        self.lost_at = now

@@ -1,0 +1,60 @@
+"""Who may connect: ZeroMQ's authentication protocol (RFC 27) for PLAIN, one token for each domain.
+
+libzmq asks before it lets any frame of a new connection through. The answers are given on the daemon's only
+thread, between two turns of its loop.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+
+import zmq
+
+__all__ = ["Authenticator"]
+
+_ENDPOINT = "inproc://zeromq.zap.01"
+_VERSION = b"1.0"
+_REQUEST_FRAMES = 8
+_MAX_REQUESTS_A_TURN = 64
+
+_log = logging.getLogger(__name__)
+
+
+class Authenticator:
+    """Compares PLAIN passwords with the tokens of the domains; the user name may be anything.
+
+    A context can hold one. Make it before binding the sockets it guards.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._tokens: dict[bytes, bytes] = {}
+        self.socket: zmq.Socket[bytes] = context.socket(zmq.REP)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.bind(_ENDPOINT)
+
+    def allow(self, domain: str, token: str) -> None:
+        """From now on ``token``, and no earlier one, opens the sockets of ``domain``."""
+        self._tokens[domain.encode()] = token.encode()
+
+    def answer(self) -> None:
+        """Answer the requests that wait."""
+        for _ in range(_MAX_REQUESTS_A_TURN):
+            try:
+                request = self.socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self.socket.send_multipart(self._decide(request))
+
+    def close(self) -> None:
+        """Stop answering; nobody can connect any more."""
+        self.socket.close()
+
+    def _decide(self, request: list[bytes]) -> list[bytes]:
+        request_id = request[1] if len(request) > 1 else b""
+        if len(request) == _REQUEST_FRAMES and request[0] == _VERSION and request[5] == b"PLAIN":
+            token = self._tokens.get(request[2])
+            if token is not None and hmac.compare_digest(token, request[7]):
+                return [_VERSION, request_id, b"200", b"OK", b"overpaint", b""]
+        _log.debug("a connection was refused")
+        return [_VERSION, request_id, b"400", b"The token is not accepted", b"", b""]

@@ -1,0 +1,302 @@
+"""The scheduler: every job ends once, sessions take turns, a lost or stubborn worker is replaced."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from overpaint_backend.jobs.scheduler import (
+    CancelRun,
+    EndJob,
+    JobCancelRequested,
+    JobSubmitted,
+    KillWorker,
+    MoveJob,
+    RunEnded,
+    Scheduler,
+    StartRun,
+    Stopping,
+    Tick,
+    WorkerLost,
+    WorkerReady,
+    WorkerState,
+)
+from overpaint_protocol.errors import EngineError, EngineLost, ShuttingDown
+from overpaint_protocol.messages import JobState, SessionId
+
+GRACE_S = 2.0
+ANNA, BO, CAI = SessionId("anna"), SessionId("bo"), SessionId("cai")
+
+
+def make_scheduler(*, ready=True):
+    scheduler = Scheduler(GRACE_S)
+    if ready:
+        scheduler.handle(WorkerReady(), 0)
+    return scheduler
+
+
+def orders(instructions, *kinds):
+    return [
+        item for item in instructions if isinstance(item, kinds or (StartRun, CancelRun, KillWorker, EndJob))
+    ]
+
+
+def run_everything(scheduler):
+    """Let a good worker work until nothing is left; returns the keys in the order they ran."""
+    ran = []
+    while scheduler.running is not None:
+        ran.append(scheduler.running)
+        scheduler.handle(RunEnded(len(ran)), 0)
+    return ran
+
+
+def test_a_job_starts_at_once_on_an_idle_worker_and_ends():
+    scheduler = make_scheduler()
+    assert scheduler.worker_state is WorkerState.IDLE
+    assert orders(scheduler.handle(JobSubmitted(1, ANNA), 0)) == [StartRun(1, 1, 1)]
+    assert scheduler.worker_state is WorkerState.BUSY
+    assert orders(scheduler.handle(RunEnded(1), 1)) == [EndJob(1, JobState.DONE)]
+    assert scheduler.worker_state is WorkerState.IDLE
+
+
+def test_jobs_wait_for_the_worker_to_start():
+    scheduler = make_scheduler(ready=False)
+    assert orders(scheduler.handle(JobSubmitted(1, ANNA), 0)) == []
+    assert orders(scheduler.handle(WorkerReady(), 0)) == [StartRun(1, 1, 1)]
+
+
+def test_sessions_take_turns():
+    scheduler = make_scheduler()
+    for key, session in enumerate([ANNA, ANNA, ANNA, BO, BO, CAI], start=1):
+        scheduler.handle(JobSubmitted(key, session), 0)
+    assert run_everything(scheduler) == [1, 2, 4, 6, 3, 5]
+
+
+def test_the_announced_position_is_the_one_in_the_queue():
+    scheduler = make_scheduler()
+    for key, session in enumerate([ANNA, ANNA, ANNA, BO, BO, CAI, ANNA, CAI], start=1):
+        expected = scheduler.position_for(session)
+        moves = [m for m in scheduler.handle(JobSubmitted(key, session), 0) if m == MoveJob(key, expected)]
+        assert len(moves) == (0 if key == 1 else 1)
+
+
+def test_positions_move_up_when_a_job_ends():
+    scheduler = make_scheduler()
+    for key in (1, 2, 3):
+        scheduler.handle(JobSubmitted(key, ANNA), 0)
+    assert orders(scheduler.handle(RunEnded(1), 0), MoveJob) == [MoveJob(3, 1)]
+
+
+def test_a_waiting_job_is_cancelled_without_the_worker():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA), 0)
+    scheduler.handle(JobSubmitted(2, ANNA), 0)
+    assert orders(scheduler.handle(JobCancelRequested(2), 0)) == [EndJob(2, JobState.CANCELLED)]
+    assert run_everything(scheduler) == [1]
+
+
+def test_a_running_job_ends_at_once_when_cancelled_and_the_next_waits_for_the_worker():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA), 0)
+    scheduler.handle(JobSubmitted(2, ANNA), 0)
+    assert orders(scheduler.handle(JobCancelRequested(1), 0)) == [CancelRun(1), EndJob(1, JobState.CANCELLED)]
+    assert scheduler.current(1) is None
+    assert orders(scheduler.handle(RunEnded(1), 1)) == [StartRun(2, 2, 1)]
+
+
+def test_a_worker_that_does_not_stop_is_killed_once_when_its_grace_is_over():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA), 10)
+    scheduler.handle(JobSubmitted(2, ANNA), 10)
+    scheduler.handle(JobCancelRequested(1), 10)
+    assert orders(scheduler.handle(Tick(), 10 + GRACE_S - 0.01)) == []
+    assert orders(scheduler.handle(Tick(), 10 + GRACE_S)) == [KillWorker()]
+    assert orders(scheduler.handle(Tick(), 20)) == []
+    assert orders(scheduler.handle(WorkerLost(), 20)) == []
+    assert orders(scheduler.handle(WorkerReady(), 21)) == [StartRun(2, 2, 1)]
+
+
+def test_cancelling_an_ended_or_unknown_job_does_nothing():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA), 0)
+    scheduler.handle(RunEnded(1), 0)
+    assert scheduler.handle(JobCancelRequested(1), 0) == []
+    assert scheduler.handle(JobCancelRequested(99), 0) == []
+
+
+def test_a_job_whose_worker_dies_runs_again_first():
+    scheduler = make_scheduler()
+    for key, session in enumerate([ANNA, BO, ANNA], start=1):
+        scheduler.handle(JobSubmitted(key, session), 0)
+    assert orders(scheduler.handle(WorkerLost(), 0)) == []
+    assert orders(scheduler.handle(WorkerReady(), 1)) == [StartRun(2, 1, 2)]
+
+
+def test_a_job_whose_worker_dies_twice_fails_and_the_next_runs():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA), 0)
+    scheduler.handle(JobSubmitted(2, ANNA), 0)
+    scheduler.handle(WorkerLost(), 0)
+    scheduler.handle(WorkerReady(), 1)
+    (end,) = orders(scheduler.handle(WorkerLost(), 2))
+    assert (end.key, end.state) == (1, JobState.FAILED)
+    assert isinstance(end.error, EngineLost)
+    assert orders(scheduler.handle(WorkerReady(), 3)) == [StartRun(3, 2, 1)]
+
+
+def test_words_about_an_earlier_run_are_ignored():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA), 0)
+    scheduler.handle(WorkerLost(), 0)
+    scheduler.handle(WorkerReady(), 1)
+    assert orders(scheduler.handle(RunEnded(1), 1)) == []
+    assert scheduler.current(1) is None
+    assert scheduler.current(2) == 1
+
+
+def test_an_engine_error_fails_the_job_and_not_the_worker():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA), 0)
+    error = EngineError("It did not work.")
+    assert orders(scheduler.handle(RunEnded(1, error), 0)) == [EndJob(1, JobState.FAILED, error)]
+    assert scheduler.worker_state is WorkerState.IDLE
+
+
+def test_when_no_worker_starts_jobs_are_told_and_new_ones_refused_until_one_does():
+    scheduler = make_scheduler(ready=False)
+    scheduler.handle(JobSubmitted(1, ANNA), 0)
+    assert orders(scheduler.handle(WorkerLost(), 1) + scheduler.handle(WorkerLost(), 2)) == []
+    (end,) = orders(scheduler.handle(WorkerLost(), 3))
+    assert (end.key, end.error.code) == (1, "engine.lost")
+    assert scheduler.worker_state is WorkerState.DOWN
+    (end,) = orders(scheduler.handle(JobSubmitted(2, ANNA), 4))
+    assert (end.key, end.error.code) == (2, "engine.lost")
+    scheduler.handle(WorkerReady(), 5)
+    assert orders(scheduler.handle(JobSubmitted(3, ANNA), 5)) == [StartRun(1, 3, 1)]
+
+
+def test_stopping_fails_everything_and_takes_nothing_new():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA), 0)
+    scheduler.handle(JobSubmitted(2, BO), 0)
+    ended = orders(scheduler.handle(Stopping(), 1))
+    assert {end.key for end in ended} == {1, 2}
+    assert all(isinstance(end.error, ShuttingDown) for end in ended)
+    (end,) = orders(scheduler.handle(JobSubmitted(3, ANNA), 1))
+    assert isinstance(end.error, ShuttingDown)
+    assert orders(scheduler.handle(WorkerLost(), 1)) == []
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Clients, a worker and time do what they like; the promises hold."""
+
+    def __init__(self):
+        super().__init__()
+        self.scheduler = Scheduler(GRACE_S)
+        self.now = 0.0
+        self.sessions: dict[int, SessionId] = {}
+        self.ended: dict[int, JobState] = {}
+        self.started: list[int] = []
+        self.run = None
+        self.worker = "starting"
+        self.failed_starts = 0
+        self.waited: dict[int, int] = {}
+
+    def handle(self, event):
+        for item in self.scheduler.handle(event, self.now):
+            match item:
+                case StartRun(run, key, attempt):
+                    assert self.worker == "ready" and self.run is None
+                    assert key not in self.ended and attempt <= 2
+                    self.run = run
+                    self.started.append(key)
+                    self.check_fairness(key)
+                case CancelRun(run):
+                    assert run == self.run
+                case EndJob(key, state, error):
+                    assert key not in self.ended, "a job ended twice"
+                    assert state.is_final and (error is not None) == (state is JobState.FAILED)
+                    self.ended[key] = state
+                    self.waited.pop(key, None)
+                case MoveJob(key, position):
+                    assert key not in self.ended and position >= 0
+                case KillWorker():
+                    assert self.run is not None
+
+    def check_fairness(self, key):
+        """No other session's oldest job is passed over more often than there are other sessions, twice for retries."""
+        self.waited.pop(key, None)
+        oldest: dict[SessionId, int] = {}
+        for waiting in self.waited:
+            oldest.setdefault(self.sessions[waiting], waiting)
+        for session, waiting in oldest.items():
+            if session != self.sessions[key]:
+                self.waited[waiting] += 1
+                assert self.waited[waiting] <= 2 * len(set(self.sessions.values())) + 1, "a session starves"
+
+    @initialize()
+    def start(self):
+        self.handle(Tick())
+
+    @rule(session=st.sampled_from([ANNA, BO, CAI]))
+    def submit(self, session):
+        key = len(self.sessions) + 1
+        self.sessions[key] = session
+        self.waited[key] = 0
+        self.handle(JobSubmitted(key, session))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.sessions)
+    def cancel(self, data):
+        key = data.draw(st.sampled_from(sorted(self.sessions)))
+        self.handle(JobCancelRequested(key))
+        assert key in self.ended
+
+    @rule()
+    @precondition(lambda self: self.worker == "starting")
+    def worker_gets_ready(self):
+        self.worker, self.failed_starts = "ready", 0
+        self.handle(WorkerReady())
+
+    @rule()
+    def worker_dies(self):
+        self.worker, self.run = "starting", None
+        self.handle(WorkerLost())
+
+    @rule(is_good=st.booleans())
+    @precondition(lambda self: self.run is not None)
+    def run_ends(self, is_good):
+        run, self.run = self.run, None
+        self.handle(RunEnded(run, None if is_good else EngineError("No.")))
+
+    @rule(run=st.integers(1, 20))
+    def late_words(self, run):
+        if run != self.run:
+            self.handle(RunEnded(run))
+
+    @rule(seconds=st.floats(0, 5))
+    def time_passes(self, seconds):
+        self.now += seconds
+        self.handle(Tick())
+
+    @invariant()
+    def a_ready_worker_is_not_idle_while_jobs_wait(self):
+        unfinished = set(self.sessions) - set(self.ended)
+        if self.worker == "ready" and self.run is None:
+            assert not unfinished
+
+    def teardown(self):
+        """With a good worker everything comes to its end."""
+        if self.worker == "starting":
+            self.worker_gets_ready()
+        for _ in range(2 * len(self.sessions) + 2):
+            if self.run is not None:
+                self.run_ends(True)
+        assert set(self.ended) == set(self.sessions)
+
+
+TestSchedulerMachine = SchedulerMachine.TestCase
+TestSchedulerMachine.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

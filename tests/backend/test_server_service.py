@@ -1,0 +1,654 @@
+"""The service between clients and worker: what each message does, without sockets and processes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from overpaint_backend.config import DaemonSettings
+from overpaint_backend.executors.base import (
+    Ready,
+    RunJob,
+    RunOver,
+    RunPreview,
+    RunProgress,
+    RunVariant,
+    WorkerGone,
+)
+from overpaint_backend.server.router import Sent
+from overpaint_backend.server.service import Service
+from overpaint_protocol import framing
+from overpaint_protocol.errors import EngineError
+from overpaint_protocol.geometry import Margins, Rect, Size
+from overpaint_protocol.messages import (
+    AckJob,
+    CancelJob,
+    DaemonReport,
+    DaemonStopping,
+    EncodedImage,
+    EngineInfo,
+    ErrorInfo,
+    ErrorReply,
+    Expand,
+    FetchJob,
+    Fill,
+    Hello,
+    InspectDaemon,
+    JobAccepted,
+    JobAcked,
+    JobCancelled,
+    JobDone,
+    JobFailed,
+    JobPreview,
+    JobProgress,
+    JobState,
+    JobVariant,
+    Ping,
+    Pong,
+    Remove,
+    ShutDown,
+    SubmitJob,
+    Welcome,
+)
+from overpaint_protocol.pixels import ImageHeader, PixelFormat
+
+SETTINGS = DaemonSettings(
+    state_dir=Path("unused"),
+    runtime_dir=Path("unused"),
+    max_jobs=3,
+    max_kept_bytes=1000,
+    max_image_pixels=100,
+    max_message_bytes=10_000,
+    max_sessions=4,
+    max_outbox=5,
+)
+PAINTER = EngineInfo(
+    id="painter", name="Painter", operations=("fill", "expand"), follows_prompt=True, needs_surroundings=False
+)
+ERASER = EngineInfo(
+    id="eraser", name="Eraser", operations=("remove",), follows_prompt=False, needs_surroundings=True
+)
+READY = Ready(engines=(PAINTER, ERASER), broken_engines=())
+RGBA = PixelFormat.RGBA8
+
+
+def submit(job_id="job-1", *, size=4, **changes):
+    fields = {
+        "job_id": job_id,
+        "document_id": "doc",
+        "operation": Fill(prompt="a red door"),
+        "canvas": Size(20, 20),
+        "context": Rect(2, 2, size, size),
+        "image": ImageHeader(size=Size(size, size), format=RGBA, frames=(0,)),
+        "mask": ImageHeader(size=Size(size, size), format=PixelFormat.GRAY8, frames=(1,)),
+        "seed": 7,
+        **changes,
+    }
+    return SubmitJob(**fields)
+
+
+def pixels(size=4):
+    return (bytes(size * size * 4), bytes(size * size))
+
+
+def variant(run, index=0):
+    return RunVariant(
+        run=run,
+        variant=index,
+        seed=7 + index,
+        engine="painter",
+        target=Rect(2, 2, 1, 1),
+        image=ImageHeader(size=Size(1, 1), format=RGBA, frames=(0,)),
+    )
+
+
+class ScriptedExecutor:
+    """Notes what it is told; the test says what the worker says."""
+
+    def __init__(self):
+        self.runs: list[RunJob] = []
+        self.cancelled: list[int] = []
+        self.kills = 0
+        self.restarts = 0
+        self.socket = None
+
+    def poll(self, now):
+        return []
+
+    def run(self, job, payload):
+        self.runs.append(job)
+        self.payload = payload
+
+    def cancel(self, run):
+        self.cancelled.append(run)
+
+    def kill(self):
+        self.kills += 1
+
+    def stop(self, timeout_s):
+        pass
+
+
+class Daemon:
+    """A Service with clients that are lists."""
+
+    def __init__(self, settings=SETTINGS, *, ready=True):
+        self.now = 100.0
+        self.executor = ScriptedExecutor()
+        self.service = Service(settings, self.executor, self._deliver, self.now)
+        self.inboxes: dict[bytes, list] = {}
+        self.blocked: set[bytes] = set()
+        self.gone: set[bytes] = set()
+        self._ids = framing.message_ids()
+        if ready:
+            self.worker(READY)
+
+    def _deliver(self, peer, frames):
+        if peer in self.gone:
+            return Sent.GONE
+        if peer in self.blocked:
+            return Sent.BLOCKED
+        self.inboxes.setdefault(peer, []).append(framing.decode(frames))
+        return Sent.DONE
+
+    def send_frames(self, peer, frames):
+        self.service.on_message(peer, [memoryview(bytes(frame)) for frame in frames], self.now)
+        return self.take(peer)
+
+    def send(self, peer, message, payload=()):
+        """Send and return what came back, as messages."""
+        return self.send_frames(peer, framing.encode(message, id=self._ids(), payload=payload))
+
+    def take(self, peer):
+        self.service.flush(self.now)
+        return [envelope.message for envelope in self.inboxes.pop(peer, [])]
+
+    def hello(self, peer, session_id="anna", **changes):
+        fields = {
+            "client_version": "0.1",
+            "editor": "Test",
+            "editor_version": "1",
+            "oldest_minor": 0,
+            "newest_minor": 0,
+            **changes,
+        }
+        return self.send(peer, Hello(session_id=session_id, **fields))
+
+    def worker(self, event, payload=()):
+        self.service.on_worker(event, payload, self.now)
+
+    def wait(self, seconds):
+        self.now += seconds
+        self.service.tick(self.now)
+
+
+@pytest.fixture
+def daemon():
+    daemon = Daemon()
+    daemon.hello(b"A")
+    return daemon
+
+
+def only(messages, kind):
+    (message,) = [m for m in messages if isinstance(m, kind)]
+    return message
+
+
+def error_of(messages):
+    (reply,) = messages
+    assert isinstance(reply, ErrorReply)
+    assert reply.error.message.endswith((".", ")"))
+    return reply.error
+
+
+# ---------------------------------------------------------------- hello
+
+
+def test_hello_is_welcomed_with_engines_and_limits():
+    (welcome,) = Daemon().hello(b"A")
+    assert isinstance(welcome, Welcome)
+    assert welcome.engines == (PAINTER, ERASER)
+    assert welcome.limits == SETTINGS.limits
+    assert welcome.jobs == ()
+
+
+def test_welcome_waits_for_the_engines():
+    daemon = Daemon(ready=False)
+    assert daemon.hello(b"A") == []
+    daemon.worker(READY)
+    assert only(daemon.take(b"A"), Welcome).engines == (PAINTER, ERASER)
+
+
+def test_welcome_does_not_wait_for_ever():
+    daemon = Daemon(ready=False)
+    daemon.hello(b"A")
+    daemon.wait(SETTINGS.engines_wait_s - 0.1)
+    assert daemon.take(b"A") == []
+    daemon.wait(0.2)
+    assert only(daemon.take(b"A"), Welcome).engines == ()
+
+
+def test_a_client_without_a_common_version_is_told():
+    assert (
+        error_of(Daemon().hello(b"A", oldest_minor=9, newest_minor=9)).code == "protocol.unsupported_version"
+    )
+
+
+@pytest.mark.parametrize(
+    "message", [Ping(nonce=1), FetchJob(job_id="x"), InspectDaemon(), ShutDown()], ids=repr
+)
+def test_everything_else_needs_a_hello_first(message):
+    daemon = Daemon()
+    assert error_of(daemon.send(b"A", message)).code == "protocol.hello_expected"
+    assert not daemon.service.is_stopping
+
+
+def test_one_session_more_than_allowed_is_refused():
+    daemon = Daemon()
+    for index in range(SETTINGS.max_sessions):
+        assert only(daemon.hello(b"%d" % index, f"s{index}"), Welcome)
+    assert error_of(daemon.hello(b"X", "one-more")).code == "capacity.busy"
+
+
+def test_a_new_connection_takes_the_session_over(daemon):
+    daemon.send(b"A", submit(), pixels())
+    (welcome,) = daemon.hello(b"B")
+    assert [(job.job_id, job.state) for job in welcome.jobs] == [("job-1", JobState.RUNNING)]
+    assert error_of(daemon.send(b"A", Ping(nonce=1))).code == "protocol.hello_expected"
+    daemon.worker(variant(1), (bytes(4),))
+    assert only(daemon.take(b"B"), JobVariant)
+    assert daemon.take(b"A") == []
+
+
+# ---------------------------------------------------------------- a job
+
+
+def test_a_job_from_submit_to_ack(daemon):
+    messages = daemon.send(b"A", submit(variants=2), pixels())
+    assert messages[0] == JobAccepted(job_id="job-1", position=0)
+    (run,) = daemon.executor.runs
+    assert (run.engine, run.seed, run.first_variant, run.request) == ("painter", 7, 0, submit(variants=2))
+    assert [bytes(frame) for frame in daemon.executor.payload] == list(pixels())
+    daemon.worker(RunProgress(run=1, stage="painting", fraction=0.25))
+    progress = only(daemon.take(b"A"), JobProgress)
+    assert (progress.state, progress.stage, progress.fraction) == (JobState.RUNNING, "painting", 0.25)
+    daemon.worker(variant(1, 0), (b"abcd",))
+    daemon.worker(variant(1, 1), (b"efgh",))
+    daemon.worker(RunOver(run=1, timings_ms={"paint": 5.0}))
+    first, second, done = daemon.take(b"A")
+    assert (first.variant, first.seed, second.variant, second.seed) == (0, 7, 1, 8)
+    assert done == JobDone(job_id="job-1", variants=2, engine="painter", timings_ms={"paint": 5.0})
+    assert daemon.send(b"A", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
+    assert error_of(daemon.send(b"A", FetchJob(job_id="job-1"))).code == "request.unknown_job"
+    assert daemon.service.total_bytes == 0
+
+
+def test_progress_and_previews_are_replaced_by_newer_ones_while_the_client_does_not_read(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.blocked.add(b"A")
+    for step in range(1, 100):
+        daemon.worker(RunProgress(run=1, stage="painting", fraction=step / 100))
+        image = EncodedImage(media_type="image/jpeg", size=Size(1, 1), frame=0)
+        daemon.worker(RunPreview(run=1, variant=0, image=image), (b"%d" % step,))
+        daemon.service.flush(daemon.now)
+    daemon.blocked.clear()
+    progress, preview = daemon.take(b"A")
+    assert progress.fraction == 0.99
+    assert isinstance(preview, JobPreview)
+
+
+def test_submitting_again_changes_nothing(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.send(b"A", submit("job-2"), pixels())
+    assert daemon.send(b"A", submit("job-2"), pixels()) == [JobAccepted(job_id="job-2", position=1)]
+    assert len(daemon.executor.runs) == 1
+    assert daemon.service.sessions["anna"].unfinished == 2
+
+
+def test_a_seed_is_chosen_if_none_is_given_and_kept_for_the_retry(daemon):
+    daemon.send(b"A", submit(seed=None, variants=2), pixels())
+    daemon.worker(variant(1, 0), (bytes(4),))
+    daemon.worker(WorkerGone(reason="killed"))
+    daemon.worker(READY)
+    first, second = daemon.executor.runs
+    assert 0 <= first.seed < 2**32 and second.seed == first.seed
+    assert (first.first_variant, second.first_variant) == (0, 1)
+    daemon.worker(variant(1, 1), (bytes(4),))  # late words of the dead worker
+    daemon.worker(variant(2, 1), (bytes(4),))
+    daemon.worker(RunOver(run=2))
+    messages = daemon.take(b"A")
+    assert [m.variant for m in messages if isinstance(m, JobVariant)] == [0, 1]
+    assert only(messages, JobDone).variants == 2
+
+
+def test_a_job_whose_worker_dies_twice_fails_and_keeps_its_variants(daemon):
+    daemon.send(b"A", submit(variants=2), pixels())
+    daemon.worker(variant(1, 0), (bytes(4),))
+    for _ in range(2):
+        daemon.worker(WorkerGone(reason="killed"))
+        daemon.worker(READY)
+    failed = only(daemon.take(b"A"), JobFailed)
+    assert failed.error.code == "engine.lost"
+    replay = daemon.send(b"A", FetchJob(job_id="job-1"))
+    assert [type(m) for m in replay] == [JobProgress, JobVariant, JobFailed]
+
+
+def test_an_engine_error_reaches_the_client(daemon):
+    daemon.send(b"A", submit(), pixels())
+    error = ErrorInfo.of(EngineError("The engine cannot paint this. Try another."))
+    daemon.worker(RunOver(run=1, error=error))
+    assert only(daemon.take(b"A"), JobFailed).error == error
+
+
+def test_cancelling_a_waiting_job(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.send(b"A", submit("job-2"), pixels())
+    answer = only(daemon.send(b"A", CancelJob(job_id="job-2")), JobCancelled)
+    assert answer.state is JobState.CANCELLED
+    assert daemon.executor.cancelled == []
+
+
+def test_cancelling_a_running_job_is_answered_at_once_and_silences_the_worker(daemon):
+    daemon.send(b"A", submit(), pixels())
+    assert daemon.send(b"A", CancelJob(job_id="job-1")) == [
+        JobCancelled(job_id="job-1", state=JobState.CANCELLED)
+    ]
+    assert daemon.executor.cancelled == [1]
+    daemon.worker(variant(1), (bytes(4),))
+    daemon.worker(RunOver(run=1))
+    assert daemon.take(b"A") == []
+    assert daemon.send(b"A", CancelJob(job_id="job-1")) == [
+        JobCancelled(job_id="job-1", state=JobState.CANCELLED)
+    ]
+
+
+def test_cancelling_a_finished_job_says_how_it_ended(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(RunOver(run=1))
+    daemon.take(b"A")
+    assert daemon.send(b"A", CancelJob(job_id="job-1")) == [JobCancelled(job_id="job-1", state=JobState.DONE)]
+
+
+def test_a_worker_that_does_not_stop_is_killed_after_the_grace(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.send(b"A", CancelJob(job_id="job-1"))
+    daemon.wait(SETTINGS.cancel_grace_s + 0.1)
+    assert daemon.executor.kills == 1
+
+
+def test_acknowledging_an_unfinished_job_cancels_it(daemon):
+    daemon.send(b"A", submit(), pixels())
+    assert daemon.send(b"A", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
+    assert daemon.executor.cancelled == [1]
+    daemon.worker(RunOver(run=1))
+    assert daemon.take(b"A") == []
+
+
+def test_acknowledging_an_unknown_job_is_fine(daemon):
+    assert daemon.send(b"A", AckJob(job_id="nobody")) == [JobAcked(job_id="nobody")]
+
+
+def test_a_job_of_another_session_is_like_an_unknown_one(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.hello(b"B", "bo")
+    for make in (FetchJob, CancelJob):
+        foreign = error_of(daemon.send(b"B", make(job_id="job-1")))
+        unknown = error_of(daemon.send(b"B", make(job_id="job-9")))
+        assert foreign == unknown
+    assert daemon.send(b"B", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
+    assert daemon.executor.cancelled == []
+
+
+def test_two_sessions_may_use_the_same_job_id(daemon):
+    daemon.hello(b"B", "bo")
+    daemon.send(b"A", submit(), pixels())
+    daemon.send(b"B", submit(), pixels())
+    daemon.worker(variant(1), (b"anna",))
+    daemon.worker(RunOver(run=1))
+    daemon.worker(variant(2), (b"bobo",))
+    for peer, word in ((b"A", b"anna"), (b"B", b"bobo")):
+        daemon.service.flush(daemon.now)
+        (made,) = [e for e in daemon.inboxes[peer] if isinstance(e.message, JobVariant)]
+        assert bytes(made.payload[0]) == word
+
+
+# ---------------------------------------------------------------- coming back
+
+
+def test_results_made_while_the_client_was_away_are_fetched(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.service.on_gone(b"A", daemon.now)
+    daemon.worker(variant(1), (b"abcd",))
+    daemon.worker(RunOver(run=1))
+    (welcome,) = daemon.hello(b"B")
+    (job,) = welcome.jobs
+    assert (job.job_id, job.state, job.variants, job.operation) == ("job-1", JobState.DONE, 1, "fill")
+    daemon.service.on_message(
+        b"B", [memoryview(f) for f in framing.encode(FetchJob(job_id="job-1"), id="f")], daemon.now
+    )
+    daemon.service.flush(daemon.now)
+    replay = daemon.inboxes.pop(b"B")
+    assert [type(e.message) for e in replay] == [JobProgress, JobVariant, JobDone]
+    assert [e.header.re for e in replay] == ["f"] * 3
+    assert bytes(replay[1].payload[0]) == b"abcd"
+
+
+def test_a_client_found_gone_while_sending_keeps_its_results(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.gone.add(b"A")
+    daemon.worker(variant(1), (b"abcd",))
+    daemon.service.flush(daemon.now)
+    assert daemon.service.sessions["anna"].connection is None
+    assert daemon.hello(b"B")[0].jobs[0].variants == 1
+
+
+def test_a_session_without_results_is_forgotten_after_a_while(daemon):
+    daemon.service.on_gone(b"A", daemon.now)
+    daemon.wait(SETTINGS.forget_after_s - 1)
+    assert "anna" in daemon.service.sessions
+    daemon.wait(2)
+    assert daemon.service.sessions == {}
+
+
+def test_a_session_with_results_is_not_forgotten(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (bytes(4),))
+    daemon.worker(RunOver(run=1))
+    daemon.service.on_gone(b"A", daemon.now)
+    daemon.wait(SETTINGS.forget_after_s * 100)
+    assert daemon.hello(b"B")[0].jobs[0].job_id == "job-1"
+
+
+def test_a_client_that_never_reads_is_cut_off_and_can_come_back(daemon):
+    daemon.blocked.add(b"A")
+    for nonce in range(SETTINGS.max_outbox + 2):
+        daemon.send(b"A", Ping(nonce=nonce))
+    daemon.blocked.clear()
+    assert error_of(daemon.take(b"A")).code == "protocol.hello_expected"
+    assert only(daemon.hello(b"A"), Welcome)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def refused(daemon, request, payload=None):
+    reply = only(daemon.send(b"A", request, pixels() if payload is None else payload), ErrorReply)
+    assert reply.job_id == request.job_id
+    assert daemon.service.sessions["anna"].jobs == {}
+    return reply.error
+
+
+def test_an_unknown_engine_is_refused_with_the_known_ones(daemon):
+    error = refused(daemon, submit(engine="sketcher"))
+    assert error.code == "request.unknown_engine"
+    assert "painter, eraser" in error.message
+
+
+def test_an_operation_the_engine_cannot_do_is_refused_with_who_can(daemon):
+    error = refused(daemon, submit(engine="painter", operation=Remove()))
+    assert error.code == "request.unsupported_operation"
+    assert "Eraser" in error.message
+
+
+def test_the_daemon_chooses_an_engine_that_can(daemon):
+    daemon.send(b"A", submit(operation=Remove()), pixels())
+    assert daemon.executor.runs[0].engine == "eraser"
+
+
+def test_an_expand_has_no_mask(daemon):
+    request = submit(
+        operation=Expand(margins=Margins(right=4)),
+        context=Rect(16, 2, 8, 4),
+        image=ImageHeader(size=Size(4, 4), format=RGBA, frames=(0,)),
+        mask=None,
+    )
+    assert only(daemon.send(b"A", request, pixels()[:1]), JobAccepted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "payload"),
+    [
+        ({}, (bytes(64),)),
+        ({}, (bytes(63), bytes(16))),
+        ({}, (bytes(64), bytes(17))),
+        ({}, (bytes(64), bytes(16), b"more")),
+        ({"image": ImageHeader(size=Size(4, 4), format=RGBA, frames=(0, 0))}, None),
+        ({"image": ImageHeader(size=Size(4, 4), format=RGBA, frames=(-1,))}, None),
+        ({"mask": ImageHeader(size=Size(4, 4), format=PixelFormat.GRAY8, frames=())}, None),
+    ],
+    ids=["missing", "short", "long", "extra", "twice", "negative", "none"],
+)
+def test_pixels_that_do_not_match_their_headers_are_refused(daemon, changes, payload):
+    assert refused(daemon, submit(**changes), payload).code == "image.invalid"
+
+
+def test_an_area_at_the_limit_is_taken_and_one_beyond_refused(daemon):
+    assert only(daemon.send(b"A", submit(size=10), pixels(10)), JobAccepted)
+    request = submit("job-2", size=11)
+    reply = only(daemon.send(b"A", request, pixels(11)), ErrorReply)
+    assert (reply.error.code, reply.job_id) == ("protocol.too_large", "job-2")
+    assert "11 × 11" in reply.error.message
+
+
+def test_a_message_beyond_the_limit_is_refused(daemon):
+    request = framing.encode(Ping(nonce=1), id="big", payload=(bytes(SETTINGS.max_message_bytes),))
+    assert error_of(daemon.send_frames(b"A", request)).code == "protocol.too_large"
+
+
+def test_one_job_more_than_allowed_is_refused_until_one_ends(daemon):
+    for index in range(SETTINGS.max_jobs):
+        assert only(daemon.send(b"A", submit(f"job-{index}"), pixels()), JobAccepted)
+    reply = only(daemon.send(b"A", submit("more"), pixels()), ErrorReply)
+    assert (reply.error.code, reply.error.retry.value) == ("capacity.busy", "later")
+    daemon.send(b"A", CancelJob(job_id="job-2"))
+    assert only(daemon.send(b"A", submit("more"), pixels()), JobAccepted)
+
+
+def test_too_many_results_waiting_refuse_new_jobs_until_some_are_taken(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (bytes(SETTINGS.max_kept_bytes),))
+    daemon.worker(RunOver(run=1))
+    daemon.take(b"A")
+    assert error_of(daemon.send(b"A", submit("job-2"), pixels())).code == "capacity.busy"
+    daemon.send(b"A", AckJob(job_id="job-1"))
+    assert only(daemon.send(b"A", submit("job-2"), pixels()), JobAccepted)
+
+
+def test_the_sessions_together_have_a_limit_too():
+    daemon = Daemon(dataclasses.replace(SETTINGS, max_total_bytes=150))
+    for name in (b"A", b"B", b"C"):
+        daemon.hello(name, name.decode().lower())
+    assert only(daemon.send(b"A", submit(), pixels()), JobAccepted)
+    assert only(daemon.send(b"B", submit(), pixels()), JobAccepted)
+    assert error_of(daemon.send(b"C", submit(), pixels())).code == "capacity.busy"
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ([], "protocol.malformed"),
+        ([b""], "protocol.malformed"),
+        ([b"OVP1", b"\x80"], "protocol.malformed"),
+        ([b"OVP1", b"\x80", b"\x80"], "protocol.malformed"),
+        ([b"OVP2", b"\x80", b"\x80"], "protocol.unsupported_version"),
+        ([b"GET / HTTP/1.1", b"", b""], "protocol.malformed"),
+        ([b"OVP1", b"\xc1", b"\x80"], "protocol.malformed"),
+        ([*framing.encode(Ping(nonce=1), id="x")[:2], b"\x81\xa5nonce\xa1x"], "protocol.malformed"),
+        ([*framing.encode(Ping(nonce=1), id="x")[:2], b"\xff" * 2_000], "protocol.malformed"),
+        ([b"OVP1", b"\x82\xa1t\xa5dance\xa2id\xa11", b"\x80"], "protocol.unknown_type"),
+        (framing.encode(Pong(nonce=1), id="x"), "protocol.unknown_type"),
+    ],
+    ids=repr,
+)
+def test_malformed_messages_are_answered_and_do_no_harm(daemon, frames, code):
+    assert error_of(daemon.send_frames(b"A", frames)).code == code
+    assert daemon.send(b"A", Ping(nonce=5)) == [Pong(nonce=5)]
+
+
+def test_the_answer_to_an_unreadable_body_names_the_message(daemon):
+    frames = [*framing.encode(Ping(nonce=1), id="which")[:2], b"\xc1"]
+    daemon.service.on_message(b"A", [memoryview(f) for f in frames], daemon.now)
+    daemon.service.flush(daemon.now)
+    assert daemon.inboxes[b"A"][0].header.re == "which"
+
+
+def test_error_replies_are_limited(daemon):
+    answers = sum(len(daemon.send_frames(b"A", [b"x"])) for _ in range(1000))
+    assert 0 < answers <= 100
+    daemon.now += 1
+    assert len(daemon.send_frames(b"A", [b"x"])) == 1
+
+
+def test_a_defect_in_a_handler_is_answered_with_an_id_and_logged(daemon, monkeypatch, caplog):
+    monkeypatch.setattr(daemon.service, "cancel", lambda *_: 1 / 0)
+    daemon.send(b"A", submit(), pixels())
+    error = error_of(daemon.send(b"A", CancelJob(job_id="job-1")))
+    assert error.code == "daemon.internal"
+    assert error.detail in caplog.text
+
+
+# ---------------------------------------------------------------- the daemon itself
+
+
+def test_the_report_tells_about_worker_and_sessions(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.send(b"A", submit("job-2"), pixels())
+    daemon.executor.restarts = 2
+    report = only(daemon.send(b"A", InspectDaemon()), DaemonReport)
+    assert (report.worker, report.worker_restarts, report.engines) == ("busy", 2, (PAINTER, ERASER))
+    (session,) = report.sessions
+    assert (session.editor, session.connected, session.queued, session.running) == ("Test", True, 1, 1)
+
+
+def test_shutting_down_tells_everybody_and_fails_what_is_unfinished(daemon):
+    daemon.hello(b"B", "bo")
+    daemon.send(b"B", submit(), pixels())
+    assert daemon.send(b"A", ShutDown()) == [DaemonStopping()]
+    assert daemon.service.is_stopping
+    messages = daemon.take(b"B")
+    assert only(messages, JobFailed).error.code == "daemon.shutting_down"
+    assert only(messages, DaemonStopping)
+    assert error_of(daemon.send(b"B", submit("job-2"), pixels())).code == "daemon.shutting_down"
+
+
+def test_the_daemon_is_idle_when_nobody_has_needed_it_for_long_enough():
+    daemon = Daemon(dataclasses.replace(SETTINGS, idle_exit_s=30))
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.wait(100)
+    assert not daemon.service.is_idle(daemon.now)
+    daemon.service.on_gone(b"A", daemon.now)
+    daemon.worker(variant(1), (bytes(4),))
+    daemon.worker(RunOver(run=1))
+    daemon.wait(100)
+    assert not daemon.service.is_idle(daemon.now), "a result waits"
+    daemon.hello(b"B")
+    daemon.send(b"B", AckJob(job_id="job-1"))
+    daemon.wait(1)
+    daemon.service.on_gone(b"B", daemon.now)
+    daemon.wait(29)
+    assert not daemon.service.is_idle(daemon.now)
+    daemon.wait(2)
+    assert daemon.service.is_idle(daemon.now)
