@@ -152,10 +152,10 @@ class ConnectionInfo:
 
 
 def state_dir(environ: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
-    """The folder of the daemon's files: the connection file, the lock and the log.
+    r"""The folder of the daemon's files: the connection file, the lock and the log.
 
     ``$OVERPAINT_STATE_DIR``, else ``~/.local/state/overpaint`` (or below ``$XDG_STATE_HOME``), on macOS
-    ``~/Library/Application Support/Overpaint``, on Windows ``%LOCALAPPDATA%\\Overpaint``.
+    ``~/Library/Application Support/Overpaint``, on Windows ``%LOCALAPPDATA%\Overpaint``.
     """
     chosen = environ.get(STATE_DIR_VARIABLE)
     if chosen:
@@ -206,7 +206,7 @@ def find(paths: Sequence[Path] | None = None) -> ConnectionInfo:
     for path in candidates() if paths is None else paths:
         try:
             return ConnectionInfo.read(path)
-        except DaemonNotRunning as error:
+        except DaemonNotRunning as error:  # noqa: PERF203 - a handful of places
             missing = error
         except LinkError as error:
             first_error = first_error or error

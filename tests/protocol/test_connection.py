@@ -8,6 +8,7 @@ import os
 import sys
 
 import pytest
+
 from overpaint_protocol import connection
 from overpaint_protocol.connection import ConnectionInfo, candidates, find, state_dir
 from overpaint_protocol.errors import DaemonNotRunning, LinkError
@@ -121,7 +122,7 @@ def test_a_folder_is_refused(tmp_path):
 def test_a_damaged_file_is_refused_with_what_to_do(path, changes):
     INFO.write(path)
     rewrite(path, **changes)
-    with pytest.raises(LinkError, match="damaged.*overpaint serve"):
+    with pytest.raises(LinkError, match=r"damaged.*overpaint serve"):
         ConnectionInfo.read(path)
 
 
