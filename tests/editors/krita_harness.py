@@ -99,7 +99,9 @@ def _layer(node: Node, group: str) -> LayerState:
     bounds = node.bounds()
     rect = Rect(bounds.x(), bounds.y(), bounds.width(), bounds.height())
     data = bytes(node.pixelData(rect.x, rect.y, rect.width, rect.height))
-    return LayerState(name=node.name(), rect=rect, is_visible=node.visible(), group=group, rgba8=_swapped(data))
+    return LayerState(
+        name=node.name(), rect=rect, is_visible=node.visible(), group=group, rgba8=_swapped(data)
+    )
 
 
 def _swapped(data: bytes) -> bytes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.editors.driving import KritaDriver
+
 from overpaint_backend.editors.bundle import build
 from overpaint_backend.editors.locate import Editor
-
-from tests.editors.driving import KritaDriver
 
 __all__ = ["PROJECT", "install_plug_in"]
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
 from tests.editors.driving import EditorRoot, KritaDriver, fresh_driver
 from tests.editors.krita_install import PROJECT, install_plug_in
 

@@ -117,7 +117,11 @@ class OverpaintDocker(DockWidget):
             self._complaint = error.message
             self.refresh()
             return
-        self._loop.call_later(0, lambda: self._controller.submit(request))
+
+        def submit() -> None:
+            self._controller.submit(request)
+
+        self._loop.call_later(0, submit)
 
     def _prompt(self) -> str:
         return self._prompt_edit.toPlainText().strip() if self._prompt_edit.isEnabled() else ""
@@ -241,12 +245,8 @@ class OverpaintDocker(DockWidget):
         layout.setContentsMargins(6, 6, 6, 6)
         self._build_prompt(layout)
         self._build_operations(layout)
+        self._build_status(layout)
         self._build_options(layout)
-        self._build_link(layout)
-        self._status_label = sentence_label("overpaint_status")
-        layout.addWidget(self._status_label)
-        self._jobs_box = QVBoxLayout()
-        layout.addLayout(self._jobs_box)
         layout.addStretch()
 
         scroll = QScrollArea()
@@ -283,7 +283,7 @@ class OverpaintDocker(DockWidget):
             ("remove", "Make what is selected disappear into its surroundings, in a new layer", self.remove),
             (
                 "expand",
-                "Grow the canvas by the margins below and continue the picture, in a new layer",
+                "Grow the canvas by the margins set below and continue the picture, in a new layer",
                 self.expand,
             ),
         ):
@@ -294,11 +294,11 @@ class OverpaintDocker(DockWidget):
             row.addWidget(button, 1)
             self._operation_buttons.append((button, name, tip))
         layout.addLayout(row)
+
+    def _build_options(self, layout: QVBoxLayout) -> None:
         self._margins = MarginsBox(lambda: self._canvas_size)
         self._margins.changed.connect(self._show_buttons)
         layout.addWidget(self._margins)
-
-    def _build_options(self, layout: QVBoxLayout) -> None:
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self._variants = QSpinBox()
@@ -325,7 +325,7 @@ class OverpaintDocker(DockWidget):
         form.addRow("Engine", self._engine)
         layout.addLayout(form)
 
-    def _build_link(self, layout: QVBoxLayout) -> None:
+    def _build_status(self, layout: QVBoxLayout) -> None:
         self._link_label = sentence_label("overpaint_link")
         layout.addWidget(self._link_label)
         self._start_button = QPushButton("Start daemon")
@@ -335,6 +335,10 @@ class OverpaintDocker(DockWidget):
         )
         self._start_button.clicked.connect(lambda *_: self._loop.call_later(0, self._controller.start_daemon))
         layout.addWidget(self._start_button)
+        self._status_label = sentence_label("overpaint_status")
+        layout.addWidget(self._status_label)
+        self._jobs_box = QVBoxLayout()
+        layout.addLayout(self._jobs_box)
 
 
 def _status(job: Job) -> str:

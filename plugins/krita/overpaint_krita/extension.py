@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from krita import DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita, Window
 
 from overpaint_client.controller import Controller
@@ -39,7 +41,6 @@ class OverpaintExtension(Extension):
         self._loop = QtLoop(self)
         self._announcer = Announcer(self)
         self._controller: Controller | None = None
-        self._dockers: list[OverpaintDocker] = []
 
     def setup(self) -> None:
         """Called by Krita before its first window."""
@@ -48,7 +49,7 @@ class OverpaintExtension(Extension):
         """Called by Krita for each new window."""
         for name, text, command in _ACTIONS:
             action = window.createAction(name, text, "tools/scripts")
-            action.triggered.connect(lambda *_, command=command: self._run_in_docker(window, command))
+            action.triggered.connect(lambda *_, command=command: self._run_in_docker(command))
 
     def make_docker(self) -> OverpaintDocker:
         """A docker for a new window."""
@@ -60,10 +61,13 @@ class OverpaintExtension(Extension):
             self._controller = Controller(KritaEditor(self._app), self._loop, settings)
             self._controller.subscribe(self._announcer.changed.emit)
             self._controller.start()
-            QApplication.instance().aboutToQuit.connect(self._controller.close)
+            application = QApplication.instance()
+            if application is not None:
+                application.aboutToQuit.connect(self._controller.close)
         return self._controller
 
-    def _run_in_docker(self, window: Window, command: object) -> None:
-        for docker in window.dockers():
+    def _run_in_docker(self, command: Callable[[OverpaintDocker], None]) -> None:
+        # asked for now: Krita deletes the Window that createActions was given
+        for docker in self._app.activeWindow().dockers():
             if isinstance(docker, OverpaintDocker):
                 command(docker)

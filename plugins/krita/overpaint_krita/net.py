@@ -67,7 +67,8 @@ class _Timer:
         self._timer = QTimer(loop)
         self._timer.setSingleShot(True)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._fire)
+        # a lambda, because PyQt keeps a connected method's object alive only if it is a QObject
+        self._timer.timeout.connect(lambda: self._fire())
         self._timer.start(max(0, round(delay_s * 1000)))
 
     def cancel(self) -> None:
@@ -93,9 +94,10 @@ class _Watch:
         self._loop = loop
         self._wants_write = False
         self._is_open = True
-        self._read = QSocketNotifier(fd, QSocketNotifier.Type.Read, loop)
+        # Ignored because PyQt 6's stubs want its own voidptr; a plain int does in both
+        self._read = QSocketNotifier(fd, QSocketNotifier.Type.Read, loop)  # pyright: ignore[reportArgumentType]
         self._read.activated.connect(lambda *_: self._activated(self._read, on_readable))
-        self._write = QSocketNotifier(fd, QSocketNotifier.Type.Write, loop)
+        self._write = QSocketNotifier(fd, QSocketNotifier.Type.Write, loop)  # pyright: ignore[reportArgumentType]
         self._write.setEnabled(False)
         self._write.activated.connect(lambda *_: self._activated(self._write, on_writable))
 

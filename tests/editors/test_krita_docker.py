@@ -1,0 +1,271 @@
+"""The whole path in the real Krita: the docker's own buttons, a real daemon outside, layers in the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.editors.driving import EditorRoot, KritaDriver, fresh_driver
+from tests.editors.driving.root import short_folder
+from tests.editors.krita_daemon import STATE_DIR, running_daemon
+from tests.editors.krita_install import PROJECT, install_plug_in
+
+_PHOTO = PROJECT / "tests/data/china.jpg"
+
+_PRELUDE = f"""
+import sys
+sys.dont_write_bytecode = True
+sys.path.append({str(PROJECT)!r})
+from tests.editors.krita_pilot import Pilot, StallMeter
+# Krita's own hook shows a modal dialog, which nobody would close here
+sys.excepthook = sys.__excepthook__
+pilot = Pilot(spin, wait_until)
+"""
+
+_FILL_PHOTO = f"""
+size = pilot.open({str(_PHOTO)!r})
+mask = pilot.select_ellipse(200, 120, 180, 140, 20)
+before = pilot.state()
+pilot.choose_engine(ENGINE)
+pilot.widget("variants").setValue(VARIANTS)
+pilot.press("fill")
+arrived = pilot.wait_for_layer(len(before[1]))
+texts = pilot.texts()
+pilot.settle()
+"""
+
+
+@pytest.fixture(scope="module")
+def state_dir() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def krita(editor_root: EditorRoot, state_dir: Path) -> Iterator[KritaDriver]:
+    """Krita with the plug-in and a daemon it can reach."""
+    environment = {STATE_DIR: str(state_dir)}
+    with (
+        running_daemon(state_dir),
+        fresh_driver(KritaDriver, editor_root, binds=[PROJECT, state_dir], environment=environment) as driver,
+    ):
+        install_plug_in(driver)
+        driver.start()
+        driver.run(_PRELUDE)
+        assert "Automatic" in driver.run("result = pilot.wait_for_engines()", timeout=40.0)
+        yield driver
+
+
+def _run(krita: KritaDriver, code: str, timeout: float = 100.0, **names: Any) -> dict[str, Any]:
+    given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
+    return krita.run(given + code, timeout=timeout)
+
+
+def test_fill_adds_one_layer_and_leaves_the_rest_alone(krita: KritaDriver) -> None:
+    result = _run(
+        krita,
+        _FILL_PHOTO
+        + """
+layer = pilot.layers()[0]
+bounds = layer.bounds()
+after = pilot.picture()
+outside = all(after[4 * i : 4 * i + 4] == before[2][4 * i : 4 * i + 4] for i, m in enumerate(mask) if m == 0)
+changed = sum(after[4 * i : 4 * i + 4] != before[2][4 * i : 4 * i + 4] for i, m in enumerate(mask) if m == 255)
+alpha = bytes(layer.pixelData(0, 0, *size))[3::4]
+graded = sum(0 < a < 255 for a in alpha)
+leaks = sum(a > 0 for a, m in zip(alpha, mask) if m == 0)
+opaque = sum(m == 255 for m in mask)
+selection_kept = bytes(pilot.document.selection().pixelData(0, 0, *size)) == mask
+pilot.undo()
+result = dict(arrived=arrived, texts=texts, name=layer.name(), visible=layer.visible(),
+    bounds=[bounds.x(), bounds.y(), bounds.width(), bounds.height()],
+    outside=outside, changed=changed, opaque=opaque, graded=graded, leaks=leaks, selection_kept=selection_kept,
+    undone=pilot.state() == before)
+""",
+        ENGINE="embedded",
+        VARIANTS=1,
+    )
+    assert result["arrived"], result["texts"]
+    assert result["name"] == "Fill"
+    assert result["visible"]
+    x, y, width, height = result["bounds"]
+    assert x >= 200, result["bounds"]
+    assert y >= 120, result["bounds"]
+    assert x + width <= 380, result["bounds"]
+    assert y + height <= 260, result["bounds"]
+    assert result["outside"], "pixels outside the selection changed"
+    assert result["changed"] > result["opaque"] / 2, "the selected area looks as before"
+    assert result["graded"] > 1000, "the soft edge of the selection is not a soft edge of the layer"
+    assert result["leaks"] == 0, "the layer covers pixels that are not selected"
+    assert result["selection_kept"]
+    assert result["undone"], "one undo did not restore the picture"
+
+
+def test_variants_come_as_one_group_and_one_undo(krita: KritaDriver) -> None:
+    result = _run(
+        krita,
+        _FILL_PHOTO
+        + """
+group = pilot.layers()[0]
+children = [[node.name(), node.visible()] for node in reversed(group.childNodes())]
+shows = pilot.picture() != before[2]
+pilot.undo()
+undone = pilot.state() == before
+next_step = app.action("edit_undo").text()
+pilot.widget("variants").setValue(1)
+result = dict(arrived=arrived, texts=texts, kind=group.type(), name=group.name(), children=children, shows=shows,
+    undone=undone, next_step=next_step)
+""",
+        ENGINE="test-invert",
+        VARIANTS=3,
+    )
+    assert result["arrived"], result["texts"]
+    assert (result["kind"], result["name"]) == ("grouplayer", "Fill")
+    assert result["children"] == [["Fill (1)", True], ["Fill (2)", False], ["Fill (3)", False]]
+    assert result["shows"]
+    assert result["undone"]
+    assert "Add Layer" not in result["next_step"], "an undo step is left that does nothing"
+
+
+def test_expand_grows_the_canvas_and_two_undos_restore_it(krita: KritaDriver) -> None:
+    result = _run(
+        krita,
+        f"""
+size = pilot.open({str(_PHOTO)!r})
+before = pilot.state()
+pilot.choose_engine("embedded")
+pilot.widget("margin_right").setValue(200)
+pilot.widget("margin_bottom").setValue(200)
+pilot.press("expand")
+arrived = pilot.wait_for_layer(len(before[1]))
+texts = pilot.texts()
+pilot.settle()
+w, h = size
+grown = [pilot.document.width(), pilot.document.height()]
+old_kept = bytes(pilot.document.pixelData(0, 0, w, h)) == before[2]
+layer = pilot.layers()[0]
+def opaque(x, y, width, height):
+    return min(bytes(layer.pixelData(x, y, width, height))[3::4]) == 255
+covers = opaque(w, 0, 200, h + 200) and opaque(0, h, w, 200)
+name = layer.name()
+pilot.undo()
+pilot.undo()
+pilot.widget("margin_right").setValue(0)
+pilot.widget("margin_bottom").setValue(0)
+result = dict(arrived=arrived, texts=texts, size=size, grown=grown, old_kept=old_kept, covers=covers, name=name,
+    undone=pilot.state() == before)
+""",
+    )
+    assert result["arrived"], result["texts"]
+    assert result["grown"] == [side + 200 for side in result["size"]]
+    assert result["old_kept"], "the old picture changed"
+    assert result["covers"], "the layer does not cover the whole new area"
+    assert result["name"] == "Expand"
+    assert result["undone"], "two undos did not restore the picture"
+
+
+@pytest.mark.parametrize(
+    ("model", "depth"), [("RGBA", "U16"), ("RGBA", "F32"), ("GRAYA", "U8"), ("GRAYA", "F16")]
+)
+def test_other_depths_come_back_in_their_own_numbers(krita: KritaDriver, model: str, depth: str) -> None:
+    result = _run(
+        krita,
+        """
+size = pilot.create(96, 80, MODEL, DEPTH)
+mask = pilot.select_ellipse(20, 16, 48, 40, 6)
+before = pilot.state()
+pilot.choose_engine("test-invert")
+pilot.press("remove")
+arrived = pilot.wait_for_layer(len(before[1]))
+texts = pilot.texts()
+pilot.settle()
+after = pilot.picture()
+n = len(after) // (96 * 80)
+outside = all(after[n * i : n * i + n] == before[2][n * i : n * i + n] for i, m in enumerate(mask) if m == 0)
+changed = sum(after[n * i : n * i + n] != before[2][n * i : n * i + n] for i, m in enumerate(mask) if m == 255)
+layer = pilot.layers()[0]
+result = dict(arrived=arrived, texts=texts, outside=outside, changed=changed, format=[layer.colorModel(), layer.colorDepth()])
+""",
+        MODEL=model,
+        DEPTH=depth,
+    )
+    assert result["arrived"], result["texts"]
+    assert result["format"] == [model, depth]
+    assert result["outside"]
+    assert result["changed"] > 300
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence"),
+    [
+        pytest.param("pilot.create(64, 64); pilot.deselect()", "Nothing is selected", id="nothing selected"),
+        pytest.param(
+            "pilot.create(64, 64); pilot.select_ellipse(200, 200, 20, 20, 2)", "outside", id="outside"
+        ),
+        pytest.param("pilot.create(16, 16, 'CMYKA', 'U8')", "Convert Image Color Space", id="CMYK"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(krita: KritaDriver, prepare: str, sentence: str) -> None:
+    result = _run(
+        krita,
+        f"""
+{prepare}
+known = len(pilot.layers())
+pilot.press("fill")
+pilot.wait_for_text("status", {sentence!r}, 10.0)
+result = dict(texts=pilot.texts(), added=len(pilot.layers()) - known)
+""",
+    )
+    assert sentence in result["texts"]["overpaint_status"]
+    assert result["added"] == 0
+
+
+def test_the_docker_can_be_driven_from_its_prompt(krita: KritaDriver) -> None:
+    result = _run(
+        krita,
+        """
+pilot.create(128, 128)
+pilot.select_ellipse(30, 30, 60, 60, 4)
+known = len(pilot.layers())
+pilot.choose_engine("embedded")
+spin(0.1)
+refused = [pilot.widget("prompt").isEnabled(), pilot.widget("prompt").placeholderText()]
+pilot.choose_engine("test-invert")
+spin(0.1)
+enabled = pilot.widget("prompt").isEnabled()
+result = dict(refused=refused, enabled=enabled)
+""",
+    )
+    assert result["refused"][0] is False
+    assert "does not follow prompts" in result["refused"][1]
+
+
+def test_krita_stays_responsive_with_a_large_picture(krita: KritaDriver) -> None:
+    """4096 × 4096 pixels are read, sent, filled, received and inserted while a timer watches the event loop."""
+    result = _run(
+        krita,
+        """
+size = pilot.create(4096, 4096)
+from krita import Selection
+selection = Selection(); selection.select(0, 0, 4096, 4096, 255); pilot.document.setSelection(selection)
+pilot.settle()
+spin(1.0)
+known = len(pilot.layers())
+pilot.choose_engine("test-invert")
+meter = StallMeter()
+meter.start()
+pilot.press("fill")
+arrived = pilot.wait_for_layer(known, 90.0)
+spin(0.5)
+stalls = meter.stop()
+texts = pilot.texts()
+meter.start(); spin(1.0); idle = meter.stop()
+result = dict(arrived=arrived, texts=texts, stalls=stalls, idle=idle)
+""",
+        timeout=110.0,
+    )
+    assert result["arrived"], result["texts"]
+    print("stalls:", result["stalls"], "idle:", result["idle"])
+    assert result["stalls"]["p95_ms"] <= 50.0, result

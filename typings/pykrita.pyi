@@ -1,0 +1,3 @@
+"""The module Krita's plug-in loader offers; ``qt_major_version`` exists from Krita 6 on."""
+
+def qt_major_version() -> int: ...
