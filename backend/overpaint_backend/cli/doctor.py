@@ -198,7 +198,7 @@ class Examination:
         return report, Check(
             name="Daemon",
             level=Level.GOOD,
-            says=f"Runs since {describe_duration(report.uptime_s)} (process {report.pid}), its worker is "
+            says=f"Has run for {describe_duration(report.uptime_s)} (process {report.pid}), its worker is "
             f"{report.worker}.",
         )
 

@@ -175,7 +175,7 @@ def save_pixels(path: Path, pixels: Pixels, picture: Picture) -> None:
         UnsupportedFormat: its format cannot hold the pixels.
     """
     kind = _output_kind(path)
-    image = _to_image(pixels, keep_alpha=picture.has_alpha)
+    image = _to_image(pixels, keep_alpha=picture.has_alpha and kind != "JPEG")
     if image.mode in ("LA", "RGBA") and kind == "JPEG":
         raise UnsupportedFormat(f"The result has transparent pixels, which {path.suffix} files cannot hold.")
     options: dict[str, object] = {"icc_profile": picture.icc_profile} if picture.icc_profile else {}

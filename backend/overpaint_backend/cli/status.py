@@ -46,7 +46,7 @@ def run_status(*, as_json: bool) -> int:
         print_json({"ok": True, "running": True, **asdict(report)})
         return OK
     say(
-        f"Overpaint's daemon {report.product_version} runs since {describe_duration(report.uptime_s)} "
+        f"Overpaint's daemon {report.product_version} has run for {describe_duration(report.uptime_s)} "
         f"(process {report.pid}); its worker is {report.worker}."
     )
     if report.worker_restarts:
