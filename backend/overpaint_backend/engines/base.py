@@ -1,0 +1,140 @@
+"""What a fill engine is.
+
+An engine turns a picture and a mask into a painted picture. It knows no editors, no jobs and no pixel formats: it
+gets arrays and gives arrays, and reports steps on the way. Installing a package with an entry point in the group
+``overpaint.engines`` is all it takes to offer one; ``overpaint_backend.engines.testing`` has the suite it must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overpaint_protocol.messages import EngineInfo
+
+__all__ = [
+    "Cancelled",
+    "Device",
+    "Engine",
+    "EngineInfo",
+    "EngineSession",
+    "FillRequest",
+    "FillResult",
+    "OnStep",
+    "OperationName",
+    "Step",
+]
+
+
+class Cancelled(Exception):
+    """The artist no longer wants the result. Raised by ``on_step``; an engine lets it pass. No error."""
+
+
+class OperationName(StrEnum):
+    """What can be asked of an engine."""
+
+    FILL = "fill"
+    REMOVE = "remove"
+    EXPAND = "expand"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a session computes: ``kind`` is ``cpu`` or ``cuda``, ``index`` tells several of a kind apart."""
+
+    kind: str = "cpu"
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillRequest:
+    """One picture to paint in. The engine must not write to the arrays.
+
+    image: (H, W, 3) float32 in [0, 1], encoded with the sRGB curve. What lies under the mask or is not ``known``
+        is arbitrary.
+    mask: (H, W) float32 in [0, 1]; everything above 0 is to be painted in full, blending is the caller's business.
+    known: (H, W) bool; False is nothing to learn from: outside the canvas, or transparent.
+    operation: what the artist asked for.
+    prompt, negative_prompt: may be empty; engines that follow none ignore them.
+    seed: 0 to 2**32 - 1. The same request with the same seed gives the same result, another seed another one.
+    """
+
+    image: NDArray[np.float32]
+    mask: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    operation: OperationName
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FillResult:
+    """A painted picture.
+
+    image: (H, W, 3) float32 of the request's size; values outside [0, 1] get clipped, those outside the mask are
+        ignored.
+    """
+
+    image: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far a fill is.
+
+    fraction: 0 to 1, never less than in the step before; the last step says 1.
+    preview: makes the picture as it stands, (h, w, 3) float32 in [0, 1] over the whole request, of any size with
+        about its proportions; None if there is nothing to see. Only valid until ``on_step`` returns.
+    """
+
+    fraction: float
+    preview: Callable[[], NDArray[np.float32]] | None = None
+
+
+OnStep = Callable[[Step], None]
+"""Called between the steps of a fill, in the engine's thread; raises Cancelled to end it."""
+
+
+@runtime_checkable
+class EngineSession(Protocol):
+    """An engine with its model loaded on one device. Used by one thread at a time."""
+
+    def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
+        """Paint what the request's mask covers.
+
+        Calls ``on_step`` at least twice and as often as the engine can stop, so that a cancel is heard soon.
+
+        Raises:
+            Cancelled: ``on_step`` did; the session stays usable.
+            NothingToSample: the engine needs surroundings and none are known.
+            OutOfMemory: the picture is too large for the device.
+            EngineError: anything else that went wrong.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back memory and devices. Calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A kind of engine. Making one is cheap and imports nothing heavy; ``open`` may be slow."""
+
+    def info(self) -> EngineInfo:
+        """What the engine can do. Always the same."""
+        ...
+
+    def open(self, device: Device) -> EngineSession:
+        """Load what a fill needs.
+
+        Raises:
+            EngineError: it cannot run here, in a sentence that says what to do.
+        """
+        ...

@@ -1,0 +1,123 @@
+"""Finding the installed engines.
+
+An engine is announced by an entry point in the group ``overpaint.engines`` that names a class without arguments::
+
+    [project.entry-points."overpaint.engines"]
+    embedded = "overpaint_backend.engines.embedded:EmbeddedEngine"
+
+The entry point's name is the engine's id.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+
+from overpaint_protocol.errors import UnknownEngine
+from overpaint_protocol.messages import BrokenEngine
+
+from .base import Engine, EngineInfo
+
+__all__ = ["ENTRY_POINT_GROUP", "TEST_ENGINES_VARIABLE", "EngineRegistry"]
+
+ENTRY_POINT_GROUP = "overpaint.engines"
+TEST_ENGINES_VARIABLE = "OVERPAINT_TEST_ENGINES"
+"""Set to 1, the environment variable adds the engines of ``overpaint_backend.engines.testing``."""
+
+_OWN_ENGINES = (
+    EntryPoint("embedded", "overpaint_backend.engines.embedded:EmbeddedEngine", ENTRY_POINT_GROUP),
+)
+_TEST_ENGINES = (
+    EntryPoint("test-invert", "overpaint_backend.engines.testing:InvertEngine", ENTRY_POINT_GROUP),
+)
+
+
+class EngineRegistry:
+    """The engines by id. Each is imported and made on first use and kept.
+
+    An engine that cannot be loaded is reported by ``broken`` and does no harm to the others.
+    """
+
+    def __init__(self, candidates: Iterable[EntryPoint]) -> None:
+        """Take the engines named by ``candidates``; naming the same class twice under one id is fine.
+
+        Raises:
+            ValueError: two different classes claim one id.
+        """
+        self._candidates: dict[str, EntryPoint] = {}
+        self._engines: dict[str, Engine] = {}
+        self._broken: dict[str, str] = {}
+        for candidate in candidates:
+            known = self._candidates.setdefault(candidate.name, candidate)
+            if known.value != candidate.value:
+                raise ValueError(
+                    f"two engines are called {candidate.name!r}: {known.value} and {candidate.value}; "
+                    "uninstall one of the packages"
+                )
+
+    @classmethod
+    def installed(cls, environment: Mapping[str, str] = os.environ) -> EngineRegistry:
+        """The product's own engine and every installed entry point.
+
+        The embedded engine is named here as well, so that a source tree works without being installed.
+
+        Raises:
+            ValueError: two packages claim one id.
+        """
+        tests = _TEST_ENGINES if environment.get(TEST_ENGINES_VARIABLE) == "1" else ()
+        return cls([*_OWN_ENGINES, *entry_points(group=ENTRY_POINT_GROUP), *tests])
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id somebody claims, working or not, in the order of registration."""
+        return tuple(self._candidates)
+
+    def get(self, engine_id: str) -> Engine:
+        """The engine of that id.
+
+        Raises:
+            UnknownEngine: no package claims the id, or its engine cannot be loaded.
+        """
+        if engine_id not in self._candidates:
+            raise UnknownEngine(
+                f"There is no engine called {engine_id!r}. Choose one of: {', '.join(self.ids)}."
+            )
+        if engine_id not in self._engines and engine_id not in self._broken:
+            self._load(self._candidates[engine_id])
+        if engine_id in self._broken:
+            raise UnknownEngine(
+                f"The engine {engine_id!r} is installed and cannot be loaded. Reinstall it or choose another.",
+                detail=self._broken[engine_id],
+            )
+        return self._engines[engine_id]
+
+    def infos(self) -> tuple[EngineInfo, ...]:
+        """What every engine that loads can do. Imports all of them."""
+        self._load_all()
+        return tuple(self._engines[key].info() for key in self.ids if key in self._engines)
+
+    def broken(self) -> tuple[BrokenEngine, ...]:
+        """The engines that do not load, with the exception's text. Imports all of them."""
+        self._load_all()
+        return tuple(
+            BrokenEngine(id=key, reason=self._broken[key]) for key in self.ids if key in self._broken
+        )
+
+    def _load_all(self) -> None:
+        for engine_id, candidate in self._candidates.items():
+            if engine_id not in self._engines and engine_id not in self._broken:
+                self._load(candidate)
+
+    def _load(self, candidate: EntryPoint) -> None:
+        try:
+            engine = candidate.load()()
+            announced = engine.info().id
+        # The border to third-party code: anything may be raised at import, and none of it is our failure.
+        except Exception as error:
+            self._broken[candidate.name] = f"{type(error).__name__}: {error}"
+            return
+        if announced != candidate.name:
+            self._broken[candidate.name] = f"the engine calls itself {announced!r}"
+        else:
+            self._engines[candidate.name] = engine

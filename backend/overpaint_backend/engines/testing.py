@@ -1,0 +1,297 @@
+"""What an engine must keep to, as tests, and an engine for testing everything around engines.
+
+To hold your own engine to it, write a test module like this and run pytest on it::
+
+    from overpaint_backend.engines.testing import EngineConformance
+
+    class TestMyEngine(EngineConformance):
+        def make_engine(self):
+            return MyEngine()
+"""
+# ruff: noqa: S101, D102 - the suite below is tests: they assert, and their names say what
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from overpaint_backend.imaging.composite import cut_layer
+from overpaint_protocol.errors import EngineError, NothingToSample
+
+from .base import (
+    Cancelled,
+    Device,
+    Engine,
+    EngineInfo,
+    EngineSession,
+    FillRequest,
+    FillResult,
+    OnStep,
+    OperationName,
+    Step,
+)
+
+__all__ = ["EngineConformance", "InvertEngine"]
+
+_MAX_GROWTH_BYTES = 48 << 20
+
+
+class InvertEngine:
+    """Inverts what is masked; for tests of everything but pictures.
+
+    The prompt scripts it, in words: ``steps=8`` and ``delay=0.05`` (seconds before each step) set the pace, ``hang``
+    never returns nor listens, ``crash`` ends the process, ``fail`` raises an EngineError, ``bug`` a RuntimeError, each after
+    the first step. Other words mean nothing. Seed 0 inverts exactly; others darken the result as well.
+    """
+
+    def info(self) -> EngineInfo:
+        """What the engine can do."""
+        return EngineInfo(
+            id="test-invert",
+            name="Invert (test)",
+            operations=tuple(name.value for name in OperationName),
+            follows_prompt=True,
+            needs_surroundings=False,
+        )
+
+    def open(self, device: Device) -> InvertSession:
+        """Make a session."""
+        return InvertSession()
+
+
+class InvertSession:
+    """See InvertEngine."""
+
+    def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
+        """Invert by the script in the request's prompt.
+
+        Raises:
+            Cancelled: ``on_step`` did.
+            EngineError: the script says ``fail``.
+            RuntimeError: the script says ``bug``.
+        """
+        script = _Script.parse(request.prompt)
+        shade = np.float32(1 - request.seed * 0.618034 % 1 / 2)
+        image = np.where(request.mask[..., None] > 0, (1 - request.image) * shade, request.image)
+        for step in range(script.steps + 1):
+            time.sleep(script.delay_s)
+            on_step(Step(step / script.steps, lambda: image))
+            script.misbehave()
+        return FillResult(image)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    steps: int
+    delay_s: float
+    words: frozenset[str]
+
+    @classmethod
+    def parse(cls, prompt: str) -> _Script:
+        words = frozenset(prompt.split())
+        settings = dict(word.split("=", 1) for word in words if "=" in word)
+        return cls(int(settings.get("steps", 4)), float(settings.get("delay", 0)), words)
+
+    def misbehave(self) -> None:
+        if "hang" in self.words:
+            threading.Event().wait()
+        if "crash" in self.words:
+            os._exit(86)
+        if "fail" in self.words:
+            raise EngineError("The test engine failed because its prompt says so.")
+        if "bug" in self.words:
+            raise RuntimeError("the test engine has a bug because its prompt says so")
+
+
+class EngineConformance:
+    """The promises of ``engines.base`` as pytest tests; subclass it and override ``make_engine``."""
+
+    device = Device()
+
+    def make_engine(self) -> Engine:
+        """The engine under test."""
+        raise NotImplementedError
+
+    def make_picture(self, height: int, width: int) -> NDArray[np.float32]:
+        """A picture with structure and noise, (H, W, 3) float32 in [0, 1]; the same each time."""
+        rows, columns = np.mgrid[0:height, 0:width]
+        waves = 0.5 + 0.3 * np.sin(columns / 5)[..., None] * np.cos(rows[..., None] / (4, 7, 9))
+        noise = np.random.default_rng(11).uniform(-0.2, 0.2, (height, width, 3))
+        return np.clip(waves + noise, 0, 1).astype(np.float32)
+
+    def make_request(
+        self, height: int, width: int, hole: tuple[slice, slice], *, seed: int = 0, **changes: object
+    ) -> FillRequest:
+        """A request to remove ``hole`` from ``make_picture``; other fields by keyword."""
+        mask = np.zeros((height, width), np.float32)
+        mask[hole] = 1
+        fields: dict[str, object] = {
+            "image": self.make_picture(height, width),
+            "mask": mask,
+            "known": np.ones((height, width), np.bool_),
+            "operation": OperationName(self.make_engine().info().operations[0]),
+            "seed": seed,
+        }
+        return FillRequest(**{**fields, **changes})  # pyright: ignore[reportArgumentType] - built by name
+
+    def fill(self, request: FillRequest, on_step: OnStep = lambda step: None) -> NDArray[np.float32]:
+        """Run one request in a session of its own and check the form of the result."""
+        session = self.make_engine().open(self.device)
+        try:
+            return self._fill_in(session, request, on_step)
+        finally:
+            session.close()
+
+    def _fill_in(
+        self, session: EngineSession, request: FillRequest, on_step: OnStep = lambda step: None
+    ) -> NDArray[np.float32]:
+        image = session.fill(request, on_step).image
+        assert image.dtype == np.float32
+        assert image.shape == request.image.shape
+        assert np.isfinite(image).all()
+        return image
+
+    def test_info_is_stable_and_names_known_operations(self) -> None:
+        info = self.make_engine().info()
+        assert info == self.make_engine().info()
+        assert info.operations
+        assert set(info.operations) <= {name.value for name in OperationName}
+
+    def test_same_seed_gives_the_same_bits(self) -> None:
+        request = self.make_request(48, 64, np.s_[12:36, 20:44], seed=5)
+        session = self.make_engine().open(self.device)
+        try:
+            first = self._fill_in(session, request)
+            self._fill_in(session, self.make_request(48, 64, np.s_[12:36, 20:44], seed=6))
+            again = self._fill_in(session, request)
+        finally:
+            session.close()
+        assert np.array_equal(first, again)
+        assert np.array_equal(first, self.fill(request))
+
+    def test_another_seed_gives_another_result(self) -> None:
+        hole = np.s_[12:36, 20:44]
+        results = [self.fill(self.make_request(48, 64, hole, seed=seed))[hole] for seed in range(3)]
+        assert not np.array_equal(results[0], results[1])
+        assert not np.array_equal(results[1], results[2])
+
+    def test_the_layer_leaves_unselected_pixels_alone(self) -> None:
+        request = self.make_request(40, 40, np.s_[10:30, 5:25])
+        selection = request.mask * np.linspace(0, 1, 40, dtype=np.float32)
+        layer = cut_layer(self.fill(request), selection)
+        window = np.s_[layer.target.top : layer.target.bottom, layer.target.left : layer.target.right]
+        assert np.array_equal(layer.raster.alpha, selection[window])
+        assert not layer.raster.rgb[layer.raster.alpha == 0].any()
+
+    def test_the_request_is_not_written_to(self) -> None:
+        request = self.make_request(32, 32, np.s_[8:20, 8:20])
+        for array in (request.image, request.mask, request.known):
+            array.flags.writeable = False
+        self.fill(request)
+
+    def test_any_size_and_any_mask(self) -> None:
+        for height, width, hole in (
+            (1, 2, np.s_[0:1, 0:1]),
+            (3, 3, np.s_[1:2, 1:2]),
+            (5, 61, np.s_[0:5, 30:61]),
+            (33, 47, np.s_[16:17, 23:24]),
+            (33, 47, np.s_[0:33, 0:10]),
+            (31, 29, np.s_[::4, ::3]),
+            (40, 40, np.s_[1:, :]),
+        ):
+            self.fill(self.make_request(height, width, hole))
+
+    def test_each_operation(self) -> None:
+        for name in self.make_engine().info().operations:
+            known = np.ones((32, 48), np.bool_)
+            known[:, 32:] = False
+            self.fill(self.make_request(32, 48, np.s_[:, 32:], known=known, operation=OperationName(name)))
+
+    def test_nothing_known(self) -> None:
+        request = self.make_request(24, 24, np.s_[:, :])
+        try:
+            self.fill(request)
+        except NothingToSample:
+            assert self.make_engine().info().needs_surroundings
+        else:
+            assert not self.make_engine().info().needs_surroundings
+
+    def test_what_must_not_be_read_changes_nothing(self) -> None:
+        if not self.make_engine().info().needs_surroundings:
+            return  # an engine that paints anew may start from what lies under the mask
+        hole = np.s_[10:30, 10:30]
+        known = np.ones((40, 48), np.bool_)
+        known[:, 40:] = False
+        request = self.make_request(40, 48, hole, known=known)
+        other = request.image.copy()
+        other[hole] = 1 - other[hole]
+        other[~known] = 1 - other[~known]
+        changed = self.make_request(40, 48, hole, known=known, image=other)
+        assert np.array_equal(self.fill(request)[hole], self.fill(changed)[hole])
+
+    def test_progress_rises_to_one(self) -> None:
+        fractions: list[float] = []
+
+        def note(step: Step) -> None:
+            fractions.append(step.fraction)
+            if step.preview is not None:
+                preview = step.preview()
+                assert preview.ndim == 3
+                assert preview.shape[2] == 3
+                assert preview.dtype == np.float32
+
+        self.fill(self.make_request(96, 96, np.s_[20:70, 20:70]), note)
+        assert len(fractions) >= 2
+        assert fractions == sorted(fractions)
+        assert fractions[0] >= 0
+        assert fractions[-1] == 1
+
+    def test_cancel_is_heard_at_once_and_the_session_lives_on(self) -> None:
+        request = self.make_request(48, 48, np.s_[12:36, 12:36])
+        session = self.make_engine().open(self.device)
+        calls: list[Step] = []
+
+        def cancel(step: Step) -> None:
+            calls.append(step)
+            raise Cancelled
+
+        try:
+            cancelled = False
+            try:
+                session.fill(request, cancel)
+            except Cancelled:
+                cancelled = True
+            assert cancelled
+            assert len(calls) == 1
+            assert np.array_equal(self._fill_in(session, request), self.fill(request))
+        finally:
+            session.close()
+
+    def test_ten_fills_leak_nothing(self) -> None:
+        process = psutil.Process()
+        session = self.make_engine().open(self.device)
+        request = self.make_request(96, 96, np.s_[20:70, 20:70])
+        try:
+            self._fill_in(session, request)
+            before = process.memory_info().rss
+            threads = process.num_threads()
+            for _ in range(10):
+                self._fill_in(session, request)
+            assert process.memory_info().rss - before < _MAX_GROWTH_BYTES
+            assert process.num_threads() <= threads
+        finally:
+            session.close()
+
+    def test_closing_twice_is_fine(self) -> None:
+        session = self.make_engine().open(self.device)
+        session.close()
+        session.close()

@@ -1,0 +1,54 @@
+"""Cutting the layer out of what an engine painted.
+
+The layer carries the selection as its alpha and nothing where the selection is 0. Whatever the engine did there,
+laying it over the document cannot change such a pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overpaint_protocol.errors import EmptySelection
+from overpaint_protocol.geometry import Rect
+
+from .mask import bounds
+from .raster import Raster
+
+__all__ = ["Layer", "cut_layer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Pixels for the document.
+
+    target: where they go, relative to the Context.
+    raster: their color and alpha, of the target's size.
+    """
+
+    target: Rect
+    raster: Raster
+
+
+def cut_layer(painted: NDArray[np.float32], selection: NDArray[np.float32]) -> Layer:
+    """Make the layer that blends ``painted`` in by ``selection``.
+
+    Args:
+        painted: (H, W, 3) float32, the engine's picture of the whole Context.
+        selection: (H, W) float32 in [0, 1], the artist's selection, graded where it is soft.
+
+    Returns:
+        The layer over the selection's bounds: alpha is the selection exactly, color 0 where that is 0.
+
+    Raises:
+        EmptySelection: nothing is selected.
+    """
+    target = bounds(selection)
+    if target is None:
+        raise EmptySelection("Nothing is selected. Select the area to change and try again.")
+    window = np.s_[target.top : target.bottom, target.left : target.right]
+    alpha = np.ascontiguousarray(selection[window])
+    rgb = np.where(alpha[..., None] > 0, painted[window], np.float32(0))
+    return Layer(target, Raster(rgb, alpha))

@@ -1,0 +1,215 @@
+"""The path of one fill inside the worker: decode, engine, composite, encode.
+
+``prepare`` does what all variants of a job share, ``render`` makes one of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overpaint_backend.engines.base import EngineSession, FillRequest, OnStep, OperationName
+from overpaint_protocol.errors import EmptySelection, EngineError, InvalidImage
+from overpaint_protocol.geometry import Rect, Size
+from overpaint_protocol.messages import Expand, Operation, Remove, operation_name
+from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
+
+from .composite import cut_layer
+from .decode import decode, decode_mask
+from .encode import encode
+from .expand import expand_selection
+from .mask import grow
+from .preview import MAX_PREVIEW_PIXELS, Preview, encode_preview
+from .raster import Raster
+from .resample import bounded_size, resize
+
+__all__ = ["FillJob", "FillOutput", "Prepared", "prepare", "render", "render_preview", "run_fill"]
+
+_KNOWN_ALPHA = np.float32(1 / 16)
+"""Below this the color of an 8-bit pixel has too few steps left to learn from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillJob:
+    """Everything one fill needs.
+
+    canvas: size of the canvas before the operation.
+    context: what the engine sees, in canvas coordinates; may reach outside the canvas.
+    operation: what to do.
+    image_bands: the pixels of ``context`` where it lies on the canvas, rows top to bottom, cut anywhere.
+    image_size: their width and height.
+    pixel_format, color: how to read them, and how to write the layer.
+    mask_bands: gray8 over ``context``, 255 = repaint; None for an Expand.
+    seed: 0 to 2**32 - 1.
+    grow_px: how far the engine paints beyond the selection, so that it copies nothing from the rim of what is
+        replaced. The layer does not get larger. None means 0: a fill that ends under the selection's edge meets
+        the picture less well there.
+    """
+
+    canvas: Size
+    context: Rect
+    operation: Operation
+    image_bands: tuple[Bytes, ...]
+    image_size: Size
+    pixel_format: PixelFormat
+    color: ColorSpace
+    mask_bands: tuple[Bytes, ...] | None
+    seed: int
+    grow_px: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FillOutput:
+    """A finished layer.
+
+    target: where it goes, in canvas coordinates from before the operation.
+    pixel_format, color: as in the job.
+    data: its straight-alpha pixels, rows top to bottom.
+    timings_ms: milliseconds by stage: ``decode``, ``mask``, ``engine``, ``composite``, ``encode``.
+    """
+
+    target: Rect
+    pixel_format: PixelFormat
+    color: ColorSpace
+    data: bytes
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the variants of a job share. request: all but the seed. selection: (H, W) float32 over the Context."""
+
+    job: FillJob
+    request: FillRequest
+    selection: NDArray[np.float32]
+    timings_ms: Mapping[str, float]
+
+
+def run_fill(job: FillJob, session: EngineSession, on_step: OnStep) -> FillOutput:
+    """Prepare and render one variant with the job's own seed.
+
+    Raises:
+        InvalidImage, EmptySelection: as ``prepare``.
+        OverpaintError: as ``EngineSession.fill``.
+        Cancelled: ``on_step`` did.
+    """
+    return render(prepare(job), job.seed, session, on_step)
+
+
+def prepare(job: FillJob) -> Prepared:
+    """Decode the job's pixels and lay out what the engine gets.
+
+    Raises:
+        InvalidImage: the bytes do not fit the sizes.
+        EmptySelection: nothing is selected inside the Context.
+    """
+    clock = _Stopwatch()
+    with clock.stage("decode"):
+        raster, known = _over_context(job)
+    with clock.stage("mask"):
+        selection = _selection(job)
+        if not (selection > 0).any():
+            raise EmptySelection("Nothing is selected. Select the area to change and try again.")
+        mask = grow(selection, job.grow_px or 0).astype(np.float32)
+    operation = job.operation
+    request = FillRequest(
+        image=raster.rgb,
+        mask=mask,
+        known=known,
+        operation=OperationName(operation_name(operation)),
+        prompt="" if isinstance(operation, Remove) else operation.prompt,
+        negative_prompt="" if isinstance(operation, Remove) else operation.negative_prompt,
+        seed=job.seed,
+    )
+    return Prepared(job, request, selection, clock.timings_ms)
+
+
+def render(prepared: Prepared, seed: int, session: EngineSession, on_step: OnStep) -> FillOutput:
+    """Make one variant.
+
+    Raises:
+        EngineError: the engine's picture has another size than it was asked for, or the engine said so.
+        OverpaintError: as ``EngineSession.fill``.
+        Cancelled: ``on_step`` did.
+    """
+    job = prepared.job
+    clock = _Stopwatch(prepared.timings_ms)
+    with clock.stage("engine"):
+        painted = session.fill(replace(prepared.request, seed=seed), on_step).image
+    if painted.shape != prepared.request.image.shape:
+        raise EngineError(
+            "The engine returned a picture of another size. Choose another engine.",
+            detail=f"asked for {prepared.request.image.shape}, got {painted.shape}",
+        )
+    with clock.stage("composite"):
+        layer = cut_layer(painted, prepared.selection)
+    with clock.stage("encode"):
+        data = encode(layer.raster, job.pixel_format, job.color)
+    target = layer.target.translate(job.context.x, job.context.y)
+    return FillOutput(target, job.pixel_format, job.color, data, clock.timings_ms)
+
+
+def render_preview(prepared: Prepared, picture: NDArray[np.float32], max_bytes: int) -> Preview | None:
+    """Show an engine's half-made ``picture`` in its place: a small JPEG of the whole Context.
+
+    Args:
+        prepared: the job it belongs to.
+        picture: (h, w, 3) float32 over the whole Context at any size, as a Step's preview gives it.
+        max_bytes: the budget; 0 for no preview.
+    """
+    size = bounded_size(prepared.job.context.size, MAX_PREVIEW_PIXELS)
+    blend = resize(prepared.selection, size)[..., None]
+    before = resize(prepared.request.image, size)
+    shown = before + blend * (resize(picture, size) - before)
+    return encode_preview(shown.astype(np.float32, copy=False), max_bytes)
+
+
+def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
+    """The image laid out over the Context, and which of its pixels may be learnt from."""
+    visible = job.context.intersect(Rect.from_size(job.canvas))
+    if job.image_size != visible.size:
+        raise InvalidImage(
+            f"The image is {job.image_size} px, but the context shows {visible.size} px of the canvas. "
+            "Update Overpaint on both sides and try again."
+        )
+    raster = decode(job.image_bands, job.image_size, job.pixel_format, job.color)
+    known = raster.alpha >= _KNOWN_ALPHA
+    if visible == job.context:
+        return raster, known
+    before_x, before_y = visible.x - job.context.x, visible.y - job.context.y
+    pad = (
+        (before_y, job.context.height - visible.height - before_y),
+        (before_x, job.context.width - visible.width - before_x),
+    )
+    return Raster(np.pad(raster.rgb, (*pad, (0, 0))), np.pad(raster.alpha, pad)), np.pad(known, pad)
+
+
+def _selection(job: FillJob) -> NDArray[np.float32]:
+    if isinstance(job.operation, Expand):
+        return expand_selection(job.canvas, job.operation.margins, job.context)
+    if job.mask_bands is None:
+        raise EmptySelection("Nothing is selected. Select the area to change and try again.")
+    return decode_mask(job.mask_bands, job.context.size)
+
+
+class _Stopwatch:
+    """Milliseconds by stage, added to those before."""
+
+    def __init__(self, before: Mapping[str, float] | None = None) -> None:
+        self._timings_ms = dict(before or {})
+
+    @property
+    def timings_ms(self) -> Mapping[str, float]:
+        return MappingProxyType(self._timings_ms)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._timings_ms[name] = (time.perf_counter() - start) * 1000

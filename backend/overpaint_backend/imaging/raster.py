@@ -1,0 +1,36 @@
+"""An image as the engines want it, and how the channels of a pixel format map to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overpaint_protocol.geometry import Size
+from overpaint_protocol.pixels import PixelFormat
+
+__all__ = ["Raster", "component_dtype"]
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """Straight-alpha color.
+
+    rgb: (H, W, 3) float32 in [0, 1], encoded with the sRGB curve.
+    alpha: (H, W) float32 in [0, 1].
+    """
+
+    rgb: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+
+    @property
+    def size(self) -> Size:
+        """Width and height in px."""
+        height, width = self.alpha.shape
+        return Size(width, height)
+
+
+def component_dtype(pixel_format: PixelFormat) -> np.dtype:
+    """The little-endian numpy type of one component of ``pixel_format``."""
+    return np.dtype(f"<{'f' if pixel_format.is_float else 'u'}{pixel_format.bits // 8}")

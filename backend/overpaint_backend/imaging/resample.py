@@ -1,0 +1,59 @@
+"""Resizing float pictures, with or without holes, and choosing a size to work at."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from overpaint_protocol.geometry import Size
+
+__all__ = ["bounded_size", "resize", "resize_known"]
+
+
+def bounded_size(size: Size, max_pixels: int) -> Size:
+    """``size`` scaled down in proportion to hold at most about ``max_pixels`` px; unchanged if it does."""
+    if size.area <= max_pixels:
+        return size
+    scale = (max_pixels / size.area) ** 0.5
+    return Size(max(1, int(size.width * scale)), max(1, int(size.height * scale)))
+
+
+def resize(
+    picture: NDArray[np.float32], size: Size, resampling: Image.Resampling = Image.Resampling.BICUBIC
+) -> NDArray[np.float32]:
+    """Scale a (H, W) or (H, W, C) float32 array to ``size``; without rounding, and without clipping."""
+    if picture.shape[:2] == (size.height, size.width):
+        return picture
+    if picture.ndim == 2:
+        plane = Image.fromarray(np.ascontiguousarray(picture))
+        return np.asarray(plane.resize((size.width, size.height), resampling))
+    planes = [resize(picture[..., channel], size, resampling) for channel in range(picture.shape[2])]
+    return np.stack(planes, axis=-1)
+
+
+def resize_known(
+    rgb: NDArray[np.float32], known: NDArray[np.bool_], size: Size
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Scale down a picture of which only a part counts.
+
+    The color of a small pixel is the mean of the known pixels under it, so nothing else bleeds in.
+
+    Args:
+        rgb: (H, W, 3) float32.
+        known: (H, W) bool.
+        size: at most that of ``rgb``.
+
+    Returns:
+        The picture, 0 where nothing is known, and where it is: small pixels at least half of which is known,
+        or, should there be none, all with any share.
+    """
+    if rgb.shape[:2] == (size.height, size.width):
+        return np.where(known[..., None], rgb, np.float32(0)), known
+    share = resize(known.astype(np.float32), size, Image.Resampling.BOX)
+    total = resize(np.where(known[..., None], rgb, np.float32(0)), size, Image.Resampling.BOX)
+    known_small = share >= 0.5
+    if not known_small.any():
+        known_small = share > 0
+    mean = np.divide(total, share[..., None], out=np.zeros_like(total), where=known_small[..., None])
+    return mean, known_small
