@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +17,10 @@ from tests.editors.driving import BatchResult, EditorRoot, run_gimp_console
 from overpaint_backend.editors.bundle import build
 from overpaint_backend.editors.locate import Editor
 
+_PROJECT = Path(__file__).parents[2]
 _MARK = "RESULT "
 
-_PRELUDE = """
+PRELUDE = """
 import json, struct
 RESULTS = {}
 def call(name, image, **arguments):
@@ -57,7 +63,15 @@ def tree(image):
         inner = [describe(one) for one in layer.get_children()] if layer.is_group() else None
         return [layer.get_name(), x, y, layer.get_width(), layer.get_height(), layer.get_visible(), inner]
     return [describe(layer) for layer in image.get_layers()]
+def changed_outside(before, after, mask):
+    same = lambda i: mask[i] or before[4 * i:4 * i + 4] == after[4 * i:4 * i + 4]
+    return sum(not same(i) for i in range(len(mask)))
+def changed_inside(before, after, mask):
+    return sum(mask[i] > 128 and before[4 * i:4 * i + 4] != after[4 * i:4 * i + 4] for i in range(len(mask)))
+def selection(image):
+    return pixels(image.get_selection(), 0, 0, image.get_width(), image.get_height(), "Y u8")
 """
+"""Helpers for code that runs inside GIMP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +80,45 @@ class GimpRun:
 
     results: dict[str, object]
     done: BatchResult
+
+
+@contextmanager
+def serving(state: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the real daemon with its files in ``state``, a short path that the editor sees too.
+
+    The editor finds it, and keeps its session files there, with ``OVERPAINT_STATE_DIR`` set to ``state``.
+    """
+    state.mkdir(mode=0o700, exist_ok=True)
+    packages = [str(_PROJECT / part) for part in ("protocol", "plugins/common", "backend")]
+    environ = {**os.environ, **client_environ(state), "PYTHONPATH": os.pathsep.join(packages)}
+    with (state / "serve.log").open("ab") as log:
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "overpaint_backend", "serve"], env=environ, stdout=log, stderr=log
+        )
+    try:
+        wait_until(lambda: (state / "daemon.json").exists() or daemon.poll() is not None)
+        assert daemon.poll() is None, (state / "serve.log").read_text()
+        yield daemon
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=20)
+
+
+def client_environ(state: Path) -> dict[str, str]:
+    """What an editor's environment needs to find the daemon of ``state``."""
+    return {"OVERPAINT_STATE_DIR": str(state), "OVERPAINT_RUNTIME_DIR": str(state / "run")}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for another process.
+
+    Raises:
+        AssertionError: ``condition`` did not come true in time.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def install_plug_in(gimp_config: Path, daemon_command: Sequence[str] = ()) -> Path:
@@ -85,7 +138,7 @@ def run_script(
 ) -> GimpRun:
     """Run ``code`` after the prelude's helpers in gimp-console; what it puts into ``RESULTS`` comes back."""
     script = home / "test_script.py"
-    script.write_text(f"{_PRELUDE}\n{code}\nprint({_MARK!r} + json.dumps(RESULTS), flush=True)\n")
+    script.write_text(f"{PRELUDE}\n{code}\nprint({_MARK!r} + json.dumps(RESULTS), flush=True)\n")
     inside = "/home/editor/test_script.py"
     text = f"exec(compile(open({inside!r}).read(), {inside!r}, 'exec'))"
     done = run_gimp_console(root, text, home=home, binds=binds, timeout=timeout)

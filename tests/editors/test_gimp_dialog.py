@@ -1,0 +1,128 @@
+"""The GIMP plug-in with its dialog, used by keyboard in a GIMP with a window, against the real daemon."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.editors.driving import EditorRoot, GimpDriver, fresh_driver, short_folder
+from tests.editors.gimp_plugin import PRELUDE, client_environ, install_plug_in, serving, wait_until
+
+_PHOTO = Path(__file__).parents[2] / "docs/example/dahlia.jpg"
+
+
+@pytest.fixture(scope="module")
+def gimp(editor_root: EditorRoot) -> Iterator[GimpDriver]:
+    with (
+        short_folder() as folder,
+        serving(folder / "state"),
+        fresh_driver(
+            GimpDriver,
+            editor_root,
+            binds=[folder, _PHOTO.parent],
+            environment=client_environ(folder / "state"),
+        ) as driver,
+    ):
+        install_plug_in(driver.gimp_config)
+        driver.start()
+        driver.run(PRELUDE)
+        yield driver
+
+
+@pytest.fixture
+def photo(gimp: GimpDriver) -> Iterator[GimpDriver]:
+    """The photograph in a window, a soft ellipse selected."""
+    gimp.run(f"""
+image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path({str(_PHOTO)!r}))
+display = Gimp.Display.new(image)
+image.select_ellipse(Gimp.ChannelOps.REPLACE, 120, 90, 140, 110)
+Gimp.Selection.feather(image, 16)
+Gimp.displays_flush()
+mask, before = selection(image), composite(image)
+""")
+    yield gimp
+    gimp.run("display.delete(); wait_until(lambda: not image.is_valid())")
+
+
+def test_fill_by_dialog_adds_a_layer_and_one_undo_takes_it_away(photo: GimpDriver) -> None:
+    open_dialog(photo, "Generative Fill")
+    photo.xdotool("type", "a red door")
+    photo.xdotool("key", "alt+g")
+    assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2, 20)")
+    wait_until(lambda: not is_shown(photo, "Generative Fill"))
+    assert photo.run("result = tree(image)[0][0]") == "Fill: a red door"
+    assert photo.run("after = composite(image); result = changed_outside(before, after, mask)") == 0
+    assert photo.run("result = changed_inside(before, after, mask)") > 1000
+    photo.screenshot(photo.folder / "filled.png")
+    photo.press("ctrl+z")
+    assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 1)")
+    assert photo.run("result = composite(image) == before and selection(image) == mask")
+    photo.press("ctrl+y")
+    assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2)")
+    assert photo.run("result = composite(image) == after")
+
+
+def test_expand_by_dialog_grows_the_image_and_one_undo_takes_it_back(photo: GimpDriver) -> None:
+    photo.run("width, height = image.get_width(), image.get_height()")
+    open_dialog(photo, "Generative Expand")
+    for side in ("i", "b"):
+        photo.xdotool("key", f"alt+{side}")
+        photo.xdotool("type", "200")
+        photo.xdotool("key", "Tab")
+    photo.xdotool("key", "alt+g")
+    assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2, 20)")
+    assert photo.run("result = [image.get_width() - width, image.get_height() - height]") == [200, 200]
+    photo.screenshot(photo.folder / "expanded.png")
+    photo.press("ctrl+z")
+    assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 1)")
+    assert photo.run("result = [image.get_width() - width, image.get_height() - height]") == [0, 0]
+    assert photo.run("result = composite(image) == before")
+
+
+def test_dialog_says_what_is_wrong_and_stays_open(photo: GimpDriver) -> None:
+    photo.run("Gimp.Selection.none(image); Gimp.displays_flush()")
+    open_dialog(photo, "Generative Remove")
+    photo.xdotool("key", "alt+g")
+    # the artist selects something with the dialog still open, then tries again
+    photo.run("wait_until(lambda: False, 0.5)")
+    assert is_shown(photo, "Generative Remove")
+    photo.screenshot(photo.folder / "refused.png")
+    photo.run("image.select_rectangle(Gimp.ChannelOps.REPLACE, 50, 50, 60, 40); Gimp.displays_flush()")
+    activate(photo, "Generative Remove")
+    photo.xdotool("key", "alt+g")
+    assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2, 20)")
+    assert photo.run("result = tree(image)[0][:5]") == ["Remove", 50, 50, 60, 40]
+
+
+def test_dialog_escape_changes_nothing(photo: GimpDriver) -> None:
+    open_dialog(photo, "Generative Fill")
+    photo.xdotool("key", "Escape")
+    wait_until(lambda: not is_shown(photo, "Generative Fill"))
+    assert photo.run("result = len(image.get_layers()) == 1 and composite(image) == before")
+
+
+def open_dialog(driver: GimpDriver, title: str) -> None:
+    """Open a dialog through GIMP's own search of actions."""
+    driver.press("slash")
+    wait_until(lambda: is_shown(driver, "Search Actions"))
+    activate(driver, "Search Actions")
+    driver.xdotool("type", title)
+    # the list of actions follows the typing some time later
+    driver.run("wait_until(lambda: False, 0.7)")
+    driver.xdotool("key", "Return")
+    wait_until(lambda: is_shown(driver, f"^{title}"))
+    activate(driver, f"^{title}")
+
+
+def is_shown(driver: GimpDriver, title: str) -> bool:
+    try:
+        return bool(driver.xdotool("search", "--onlyvisible", "--name", title))
+    except subprocess.CalledProcessError:
+        return False
+
+
+def activate(driver: GimpDriver, title: str) -> None:
+    window = driver.xdotool("search", "--onlyvisible", "--name", title).split()[-1]
+    driver.xdotool("windowactivate", "--sync", window)
