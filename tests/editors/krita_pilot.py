@@ -45,11 +45,14 @@ class Pilot:
         document = self._app.createDocument(width, height, "made", model, depth, "", 100.0)
         result = self._show(document)
         node = document.topLevelNodes()[0]
-        pixel = len(bytes(node.pixelData(0, 0, 1, 1)))
-        step = max(1, 1024 * 1024 // (width * pixel))
+        # little-endian, so the second byte of an F16 or U16 component says most; 1.0 and 65535 are never exceeded
+        component = {"U8": b"%c", "U16": b"\0%c", "F16": b"\0%c", "F32": b"\0\0\0%c"}[depth]
+        values = range(16, 240, 16) if depth.startswith("U") else range(40, 60)
+        components = document.width() * (2 if model == "GRAYA" else 5 if model == "CMYKA" else 4)
+        row = b"".join(component % values[i * i % len(values)] for i in range(components))
+        step = max(1, 1024 * 1024 // len(row))
         for top in range(0, height, step):
             rows = min(step, height - top)
-            row = bytes((x * 7 + top * 3) % 251 for x in range(width * pixel))
             node.setPixelData(row * rows, 0, top, width, rows)
         document.refreshProjection()
         document.waitForDone()

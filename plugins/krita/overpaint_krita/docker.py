@@ -207,7 +207,9 @@ class OverpaintDocker(DockWidget):
     def _show_jobs(self) -> None:
         jobs = self._controller.jobs
         newest = jobs[-1] if jobs else None
-        self._status_label.setText(self._complaint or ("" if newest is None else _status(newest)))
+        # a job with a row of its own says there how it is
+        news = _status(newest) if newest is not None and newest.phase.is_final else ""
+        self._status_label.setText(self._complaint or news)
         self._status_label.setVisible(bool(self._status_label.text()))
         if newest is not None and newest.phase is JobPhase.FAILED:
             self._seen_failures.add(newest.job_id)  # the status line says it
@@ -255,9 +257,10 @@ class OverpaintDocker(DockWidget):
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(content)
+        bar = scroll.verticalScrollBar()
         # without a bar below, the docker must be as wide as its contents need
         scroll.setMinimumWidth(
-            content.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width()
+            content.minimumSizeHint().width() + (0 if bar is None else bar.sizeHint().width())
         )
         self.setWidget(scroll)
 
