@@ -20,7 +20,6 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.config import DaemonSettings
-from overpaint_protocol.endpoint import MAX_IPC_PATH_BYTES
 from overpaint_protocol.errors import DaemonError
 from overpaint_protocol.pixels import Bytes
 
@@ -94,15 +93,9 @@ class Router:
             zmq.ZMQError: a socket cannot be made.
         """
         bound: list[str] = []
-        if ipc_path is not None:
-            longest = MAX_IPC_PATH_BYTES if sys.platform == "linux" else MAX_IPC_PATH_BYTES - 4
-            if len(os.fsencode(ipc_path)) <= longest:
-                self.socket.bind(f"ipc://{ipc_path}")
-                bound.append(f"ipc://{ipc_path}")
-            else:
-                _log.warning("no Unix socket: the path %s is longer than %d bytes", ipc_path, longest)
-        self.socket.bind("tcp://127.0.0.1:*")
-        bound.append(self.socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        for address in (*([f"ipc://{ipc_path}"] if ipc_path is not None else []), "tcp://127.0.0.1:*"):
+            self.socket.bind(address)
+            bound.append(self.socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self.endpoints = tuple(bound)
 
     def receive(self) -> list[Incoming]:

@@ -42,6 +42,7 @@ from overpaint_backend.jobs.scheduler import (
     Tick,
     WorkerLost,
     WorkerReady,
+    WorkerState,
 )
 from overpaint_protocol import framing
 from overpaint_protocol.errors import (
@@ -158,6 +159,8 @@ class Service:
                 self._welcome_waiting()
             case WorkerGone():
                 self._handle(WorkerLost(), now)
+                if self._scheduler.worker_state is WorkerState.DOWN:
+                    self._welcome_waiting()  # nothing better will come soon
             case RunProgress():
                 self._progressed(event)
             case RunPreview():

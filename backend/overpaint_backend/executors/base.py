@@ -1,0 +1,181 @@
+"""What daemon and worker say to each other, and what an executor must offer.
+
+A message is ``[name, body, *payload]``: the name of a class below, its fields in msgpack, pixels beside them. Both
+ends are always of the same version, since the daemon starts the worker from its own installation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import zmq
+
+from overpaint_protocol import codec
+from overpaint_protocol.errors import ProtocolError
+from overpaint_protocol.geometry import Rect
+from overpaint_protocol.messages import BrokenEngine, EncodedImage, EngineInfo, ErrorInfo, SubmitJob
+from overpaint_protocol.pixels import Bytes, ImageHeader
+
+__all__ = [
+    "Executor",
+    "Ready",
+    "RunJob",
+    "RunOver",
+    "RunPreview",
+    "RunProgress",
+    "RunVariant",
+    "StopRun",
+    "WorkerEvent",
+    "WorkerGone",
+    "pack",
+    "unpack",
+]
+
+
+# ---------------------------------------------------------------- daemon to worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunJob:
+    """Make the variants of ``request`` from index ``first_variant`` on; its pixels come as payload.
+
+    run: number of this attempt. engine: id of the engine, or empty for the worker's choice. seed: of variant 0, the others follow.
+    preview_bytes: largest preview, 0 for none.
+    """
+
+    run: int
+    engine: str
+    seed: int
+    first_variant: int
+    preview_bytes: int
+    request: SubmitJob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRun:
+    """Stop this run at the next step; nothing happens if it is over."""
+
+    run: int
+
+
+# ---------------------------------------------------------------- worker to daemon
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The worker can take jobs. engines: what it can run, best first. broken_engines: what it could not load."""
+
+    engines: tuple[EngineInfo, ...]
+    broken_engines: tuple[BrokenEngine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """stage: a word or two for people. fraction: 0 to 1 over all variants, or None."""
+
+    run: int
+    stage: str
+    fraction: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPreview:
+    """A glimpse of a variant in the making; the file is the payload."""
+
+    run: int
+    variant: int
+    image: EncodedImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunVariant:
+    """A finished variant, with the fields of ``job.variant``; its pixels are the payload."""
+
+    run: int
+    variant: int
+    seed: int
+    engine: str
+    target: Rect
+    image: ImageHeader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOver:
+    """The run has ended: as asked, because it was stopped, or with ``error``. timings_ms: by stage."""
+
+    run: int
+    error: ErrorInfo | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerGone:
+    """The worker's process has ended (said by the executor, never sent). reason: for the log."""
+
+    reason: str
+
+
+WorkerEvent = Ready | RunProgress | RunPreview | RunVariant | RunOver | WorkerGone
+
+_MESSAGES: dict[bytes, type] = {
+    cls.__name__.encode(): cls
+    for cls in (RunJob, StopRun, Ready, RunProgress, RunPreview, RunVariant, RunOver)
+}
+
+
+def pack(message: object, payload: Sequence[Bytes] = ()) -> list[Bytes]:
+    """Lay out a message of this module in frames; the payload is handed on without a copy."""
+    return [type(message).__name__.encode(), codec.pack(message), *payload]
+
+
+def unpack(frames: Sequence[Bytes]) -> tuple[object, tuple[Bytes, ...]]:
+    """Read what ``pack`` wrote: the message and its payload.
+
+    Raises:
+        ProtocolError: the frames do not hold a message of this module.
+    """
+    if len(frames) < 2:
+        raise ProtocolError(f"A message of the worker has at least 2 frames, not {len(frames)}.")
+    cls = _MESSAGES.get(bytes(frames[0]))
+    if cls is None:
+        raise ProtocolError("The worker sent a message of an unknown kind.")
+    return codec.unpack(frames[1], cls), tuple(frames[2:])
+
+
+class Executor(Protocol):
+    """One worker, kept alive. Nothing here blocks, except ``stop``; all of it is for the daemon's thread."""
+
+    @property
+    def socket(self) -> zmq.Socket[bytes] | None:
+        """Readable when ``poll`` has something to say; None while there is no worker."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker had to be replaced."""
+        ...
+
+    def poll(self, now: float) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
+        """What happened since the last call, oldest first, with payloads; starts a worker if it is time to.
+
+        Call it when ``socket`` is readable and at least every 100 ms, so that a dead worker is noticed.
+        """
+        ...
+
+    def run(self, job: RunJob, payload: Sequence[Bytes]) -> None:
+        """Hand a job to a worker that said Ready and is not running any."""
+        ...
+
+    def cancel(self, run: int) -> None:
+        """Ask the worker to stop ``run``."""
+        ...
+
+    def kill(self) -> None:
+        """End the worker at once; WorkerGone follows and a new one is started."""
+        ...
+
+    def stop(self, timeout_s: float) -> None:
+        """End the worker for good, by force after ``timeout_s``."""
+        ...

@@ -1,0 +1,252 @@
+"""One worker process: started, listened to, watched, killed and replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import zmq
+
+from overpaint_protocol.errors import OverpaintError
+from overpaint_protocol.pixels import Bytes
+
+from .base import Ready, RunJob, StopRun, WorkerEvent, WorkerGone, pack, unpack
+
+__all__ = ["WORKER_DOMAIN", "ProcessExecutor"]
+
+WORKER_DOMAIN = "overpaint.worker"
+"""ZAP domain of the socket that the worker connects to."""
+
+_COMMAND = (sys.executable, "-m", "overpaint_backend.executors.worker")
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 30.0
+_MAX_MESSAGES_A_TURN = 64
+_MAX_LOG_LINE = 2000
+
+_log = logging.getLogger(__name__)
+_worker_log = logging.getLogger("overpaint_backend.worker")
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    socket: zmq.Socket[bytes]
+    started_at: float
+    is_ready: bool = False
+
+
+class ProcessExecutor:
+    """Keeps one worker process running.
+
+    Each worker gets a socket and a token of its own, so that nothing an earlier one said can be taken for its
+    words. It is told both through its standard input, which no other user can read; when that pipe closes, because
+    the daemon ended in whatever way, the worker ends too.
+
+    Args:
+        context: the daemon's ZeroMQ context.
+        authorize: called with WORKER_DOMAIN and the token that from now on opens it.
+        runtime_dir: private folder for the worker's Unix socket, or None to use loopback TCP.
+        socket_prefix: how the socket's name begins.
+        start_timeout_s: how long a worker may take to say Ready.
+        command: what to start.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        authorize: Callable[[str, str], None],
+        *,
+        runtime_dir: Path | None,
+        socket_prefix: str = "worker",
+        start_timeout_s: float = 120.0,
+        command: Sequence[str] = _COMMAND,
+    ) -> None:
+        self._context = context
+        self._authorize = authorize
+        self._runtime_dir = runtime_dir
+        self._prefix = socket_prefix
+        self._start_timeout_s = start_timeout_s
+        self._command = list(command)
+        self._worker: _Worker | None = None
+        self._starts = 0
+        self._failures = 0
+        self._next_start = 0.0
+
+    @property
+    def socket(self) -> zmq.Socket[bytes] | None:
+        """Readable when ``poll`` has something to say; None while there is no worker."""
+        return None if self._worker is None else self._worker.socket
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker had to be replaced."""
+        return max(0, self._starts - 1)
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process, if there is one."""
+        return None if self._worker is None else self._worker.process.pid
+
+    def poll(self, now: float) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
+        """What happened since the last call, oldest first; starts a worker if it is time to."""
+        if self._worker is None:
+            if now < self._next_start:
+                return []
+            try:
+                self._worker = self._start(now)
+            except (OSError, zmq.ZMQError) as error:
+                return [(self._give_up(now, f"cannot be started: {error}"), ())]
+        worker = self._worker
+        # Asked before reading, so that the last words of a process that has ended are heard.
+        exit_code = worker.process.poll()
+        events = self._receive(worker)
+        if exit_code is not None:
+            events.append((self._give_up(now, f"ended with code {exit_code}"), ()))
+        elif not worker.is_ready and now - worker.started_at > self._start_timeout_s:
+            _log.warning("worker %d did not get ready in time", worker.process.pid)
+            worker.process.kill()
+        return events
+
+    def run(self, job: RunJob, payload: Sequence[Bytes]) -> None:
+        """Hand a job to a worker that said Ready and is not running any."""
+        self._send(pack(job, payload))
+
+    def cancel(self, run: int) -> None:
+        """Ask the worker to stop ``run``."""
+        self._send(pack(StopRun(run=run)))
+
+    def kill(self) -> None:
+        """End the worker at once; WorkerGone follows and a new one is started."""
+        if self._worker is not None:
+            self._worker.process.kill()
+
+    def stop(self, timeout_s: float) -> None:
+        """End the worker for good, by force after ``timeout_s``."""
+        worker, self._worker = self._worker, None
+        self._next_start = float("inf")
+        if worker is None:
+            return
+        self._close_input(worker)
+        try:
+            worker.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        self._close(worker)
+
+    # ------------------------------------------------------------ starting and ending
+
+    def _start(self, now: float) -> _Worker:
+        self._starts += 1
+        token = secrets.token_urlsafe(32)
+        self._authorize(WORKER_DOMAIN, token)
+        # DEALER rather than PAIR: a peer that fails the handshake must not take the only place.
+        socket = self._context.socket(zmq.DEALER)
+        try:
+            socket.setsockopt(zmq.LINGER, 0)
+            # No bound: one job at a time is under way, and its pictures are counted elsewhere.
+            socket.setsockopt(zmq.SNDHWM, 0)
+            socket.setsockopt(zmq.RCVHWM, 0)
+            socket.setsockopt(zmq.PLAIN_SERVER, 1)
+            socket.setsockopt_string(zmq.ZAP_DOMAIN, WORKER_DOMAIN)
+            endpoint = self._bind(socket)
+            process = self._spawn({"endpoint": endpoint, "token": token})
+        except BaseException:
+            socket.close()
+            raise
+        _log.info("worker %d started", process.pid)
+        return _Worker(process, socket, now)
+
+    def _bind(self, socket: zmq.Socket[bytes]) -> str:
+        if self._runtime_dir is None:
+            socket.bind("tcp://127.0.0.1:*")
+        else:
+            socket.bind(f"ipc://{self._runtime_dir / f'{self._prefix}-{self._starts}.sock'}")
+        return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def _spawn(self, connection: dict[str, str]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # A Ctrl+C in the daemon's terminal is for the daemon, which then ends the worker in order.
+            start_new_session=True,
+            creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101 - asked for above
+        threading.Thread(target=_copy_to_log, args=(process.stdout,), name="worker-log", daemon=True).start()
+        with contextlib.suppress(OSError):  # it died at once; poll() will see that
+            process.stdin.write(json.dumps(connection).encode() + b"\n")
+            process.stdin.flush()
+        return process
+
+    def _give_up(self, now: float, reason: str) -> WorkerGone:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            reason = f"worker {worker.process.pid} {reason}"
+            self._failures = 0 if worker.is_ready else self._failures + 1
+            self._close(worker)
+        else:
+            self._failures += 1
+        backoff = _FIRST_BACKOFF_S * 2 ** (self._failures - 1) if self._failures else 0.0
+        self._next_start = now + min(_LONGEST_BACKOFF_S, backoff)
+        _log.warning("%s", reason)
+        return WorkerGone(reason=reason)
+
+    def _close(self, worker: _Worker) -> None:
+        self._close_input(worker)
+        worker.socket.close()
+
+    @staticmethod
+    def _close_input(worker: _Worker) -> None:
+        if worker.process.stdin is not None:
+            with contextlib.suppress(OSError):  # what was not flushed has no reader any more
+                worker.process.stdin.close()
+
+    # ------------------------------------------------------------ messages
+
+    def _send(self, frames: Sequence[Bytes]) -> None:
+        if self._worker is not None:
+            # A worker that is just dying has no connection; its end is noticed by poll().
+            with contextlib.suppress(zmq.Again):
+                self._worker.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+
+    def _receive(self, worker: _Worker) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
+        events: list[tuple[WorkerEvent, tuple[Bytes, ...]]] = []
+        while len(events) < _MAX_MESSAGES_A_TURN:
+            try:
+                frames = worker.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            try:
+                message, payload = unpack([frame.buffer for frame in frames])
+            except OverpaintError:
+                _log.exception("worker %d is not understood and gets replaced", worker.process.pid)
+                worker.process.kill()
+                break
+            if isinstance(message, Ready):
+                worker.is_ready = True
+            if isinstance(message, WorkerEvent):
+                events.append((message, payload))
+        return events
+
+
+def _copy_to_log(stream: IO[bytes]) -> None:
+    """Log what the worker and its libraries print, until it ends."""
+    with stream:
+        while line := stream.readline(_MAX_LOG_LINE):
+            text = line.decode("utf-8", "replace").rstrip()
+            if text:
+                _worker_log.info("%s", text)

@@ -1,0 +1,262 @@
+"""Real daemons in processes of their own, and a client on pyzmq to talk to them.
+
+Other suites may use both::
+
+    with DaemonProcess.start(tmp_path) as daemon:           # returns when the connection file is there
+        client = daemon.client("a-session-id")              # connects and says hello
+        client.submit(...); client.receive_until(JobDone)
+    # daemon.environ starts other programs that shall find this daemon
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import zmq
+
+from overpaint_protocol import framing
+from overpaint_protocol.connection import ConnectionInfo
+from overpaint_protocol.errors import DaemonNotRunning
+from overpaint_protocol.geometry import Rect, Size
+from overpaint_protocol.messages import ErrorReply, Fill, Hello, SubmitJob, Welcome
+from overpaint_protocol.pixels import ImageHeader, PixelFormat
+
+ROOT = Path(__file__).resolve().parents[2]
+_SOURCES = [ROOT / name for name in ("protocol", "backend", "plugins/common")]
+_MAIN = """
+import dataclasses, json, sys
+from overpaint_backend.config import DaemonSettings
+from overpaint_backend.daemon import run_daemon
+sys.exit(run_daemon(dataclasses.replace(DaemonSettings.from_environment(), **json.loads(sys.argv[1]))))
+"""
+SMALL = Size(16, 12)
+WAIT_S = 30.0
+"""Longest wait for anything that must happen; a failure then, never a measure of speed."""
+
+
+def wait_until(condition, what, timeout_s=WAIT_S):
+    """Poll until ``condition()`` is true and return it."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"it never happened: {what}")
+
+
+def daemon_environ(folder: Path) -> dict[str, str]:
+    """Environment of a daemon that keeps everything below ``folder`` and has the engines for tests.
+
+    Packages in ``folder/plugins`` count as installed.
+    """
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("OVERPAINT_")}
+    return {
+        **environ,
+        "PYTHONPATH": os.pathsep.join(str(path) for path in (*_SOURCES, folder / "plugins")),
+        "PYTHONWARNINGS": "error",
+        "OVERPAINT_STATE_DIR": str(folder / "state"),
+        "OVERPAINT_RUNTIME_DIR": str(folder / "run"),
+        "OVERPAINT_TEST_ENGINES": "1",
+    }
+
+
+class DaemonProcess:
+    """A running daemon."""
+
+    def __init__(self, process: subprocess.Popen[bytes], environ: dict[str, str], folder: Path) -> None:
+        self.process = process
+        self.environ = environ
+        self.folder = folder
+        self._clients: list[Client] = []
+
+    @classmethod
+    def spawn(cls, folder: Path, **settings) -> DaemonProcess:
+        """Start one without waiting; ``settings`` replace fields of DaemonSettings."""
+        environ = daemon_environ(folder)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _MAIN, json.dumps(settings)],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        return cls(process, environ, folder)
+
+    @classmethod
+    def start(cls, folder: Path, **settings) -> DaemonProcess:
+        """Start one and wait until it listens."""
+        daemon = cls.spawn(folder, **settings)
+        try:
+            wait_until(daemon.is_listening, "the daemon listens")
+        except BaseException:
+            daemon.close()
+            raise
+        return daemon
+
+    @property
+    def connection_path(self) -> Path:
+        return self.folder / "state" / "daemon.json"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "state" / "daemon.log").read_text(encoding="utf-8")
+
+    @property
+    def info(self) -> ConnectionInfo:
+        return ConnectionInfo.read(self.connection_path)
+
+    def is_listening(self) -> bool:
+        assert self.process.poll() is None, self.process.stderr.read().decode()
+        try:
+            return self.info.pid == self.process.pid
+        except DaemonNotRunning:
+            return False
+
+    def worker(self) -> psutil.Process:
+        """The worker's process, once there is one."""
+        return wait_until(self._find_worker, "a worker runs")
+
+    def _find_worker(self) -> psutil.Process | None:
+        for child in psutil.Process(self.process.pid).children():
+            if (
+                child.status() != psutil.STATUS_ZOMBIE
+                and "overpaint_backend.executors.worker" in child.cmdline()
+            ):
+                return child
+        return None
+
+    def client(self, session_id: str | None = None, *, endpoint: int = 0, **hello) -> Client:
+        """A connected client that has been welcomed. endpoint: 0 for ipc, 1 for tcp."""
+        client = Client(self.info.endpoints[endpoint], self.info.token)
+        self._clients.append(client)
+        client.hello(session_id or secrets.token_hex(8), **hello)
+        return client
+
+    def stranger(self, token: str | None = None, endpoint: int = 0) -> Client:
+        """A client that only connects, with ``token`` or the right one."""
+        client = Client(self.info.endpoints[endpoint], self.info.token if token is None else token)
+        self._clients.append(client)
+        return client
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(WAIT_S)
+
+    def close(self) -> None:
+        """End the daemon, its worker and the clients, in whatever state they are."""
+        for client in self._clients:
+            client.close()
+        if self.process.poll() is None:
+            self.terminate()
+        self.process.stderr.close()
+
+    def __enter__(self) -> DaemonProcess:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+class Client:
+    """A DEALER that speaks the protocol."""
+
+    def __init__(self, endpoint: str, token: str) -> None:
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.plain_username = b"overpaint"
+        self.socket.plain_password = token.encode()
+        self._next_id = framing.message_ids()
+        self.welcome: Welcome | None = None
+        self.monitor = self.socket.get_monitor_socket()
+        self.socket.connect(endpoint)
+
+    def close(self) -> None:
+        if not self.socket.closed:
+            self.socket.disable_monitor()
+            self.monitor.close()
+            self.socket.close()
+            self._context.term()
+
+    def send(self, message: object, payload=()) -> str:
+        message_id = self._next_id()
+        self.socket.send_multipart(framing.encode(message, id=message_id, payload=payload), copy=False)
+        return message_id
+
+    def receive(self, timeout_s: float = WAIT_S) -> framing.Envelope:
+        assert self.socket.poll(round(timeout_s * 1000)), "the daemon said nothing"
+        return framing.decode([frame.buffer for frame in self.socket.recv_multipart(copy=False)])
+
+    def receive_until(self, *kinds: type) -> list[framing.Envelope]:
+        """Everything up to the first message of one of ``kinds``, which comes last."""
+        received = [self.receive()]
+        while not isinstance(received[-1].message, kinds):
+            received.append(self.receive())
+        return received
+
+    def ask(self, message: object, payload=()) -> object:
+        """The answer to ``message``, passing over what comes unasked."""
+        message_id = self.send(message, payload)
+        while True:
+            envelope = self.receive()
+            if envelope.header.re == message_id:
+                return envelope.message
+
+    def is_silent(self, seconds: float = 0.3) -> bool:
+        """Whether nothing comes for so long."""
+        return not self.socket.poll(round(seconds * 1000))
+
+    def hello(self, session_id: str, **changes) -> Welcome | ErrorReply:
+        fields = {
+            "client_version": "0.1.0",
+            "editor": "Test",
+            "editor_version": "1",
+            "oldest_minor": 0,
+            "newest_minor": 0,
+            **changes,
+        }
+        answer = self.ask(Hello(session_id=session_id, **fields))
+        if isinstance(answer, Welcome):
+            self.welcome = answer
+        return answer
+
+    def submit(self, job_id: str, *, prompt: str = "", color: int = 10, size: Size = SMALL, **changes):
+        """Ask for a fill of the middle of an evenly colored picture; returns the answer."""
+        image, mask, payload = picture(size, color)
+        fields = {
+            "job_id": job_id,
+            "document_id": "document",
+            "operation": Fill(prompt=prompt),
+            "engine": "test-invert",
+            "canvas": size,
+            "context": Rect.from_size(size),
+            "image": image,
+            "mask": mask,
+            "seed": 0,
+            **changes,
+        }
+        return self.ask(SubmitJob(**fields), payload)
+
+
+def picture(size: Size, color: int):
+    """Headers and payload of an opaque picture of one grey and a mask of its middle third."""
+    width, height = size.width, size.height
+    pixels = bytes((color, color, color, 255)) * size.area
+    row = bytes(width // 3) + b"\xff" * (width - 2 * (width // 3)) + bytes(width // 3)
+    mask = b"".join(row if height // 3 <= y < height - height // 3 else bytes(width) for y in range(height))
+    half = (height // 2) * width * 4
+    return (
+        ImageHeader(size=size, format=PixelFormat.RGBA8, frames=(0, 1)),
+        ImageHeader(size=size, format=PixelFormat.GRAY8, frames=(2,)),
+        (pixels[:half], pixels[half:], mask),
+    )
