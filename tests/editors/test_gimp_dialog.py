@@ -36,6 +36,7 @@ def photo(gimp: GimpDriver) -> Iterator[GimpDriver]:
     """The photograph in a window, a soft ellipse selected."""
     gimp.run(f"""
 image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path({str(_PHOTO)!r}))
+image.undo_enable()  # a plug-in that loads an image gets it without undo; Open gives it back
 display = Gimp.Display.new(image)
 image.select_ellipse(Gimp.ChannelOps.REPLACE, 120, 90, 140, 110)
 Gimp.Selection.feather(image, 16)
