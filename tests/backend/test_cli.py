@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from overpaint_backend.cli.app import app
 from overpaint_protocol.version import PRODUCT_VERSION
 
 PROJECT = Path(__file__).parents[2]
@@ -257,43 +258,62 @@ def test_expand_to_a_ratio(overpaint: Program, tmp_path: Path):
 # ---------------------------------------------------------------- refusals
 
 
-def refusal(program: Program, *arguments: object) -> str:
-    """Run in JSON; the sentence is the same on stderr and in the JSON."""
-    answer = program.run(*arguments, "--json")
-    assert answer.returncode == 1, answer.stdout + answer.stderr
-    report = json.loads(answer.stdout)
+def in_json(arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run in this process, for what is refused before a daemon is asked; returns the error's code.
+
+    The sentence is the same on stderr and in the JSON.
+    """
+    with pytest.raises(SystemExit) as end:
+        app([*map(str, arguments), "--json"])
+    assert end.value.code == 1
+    streams = capsys.readouterr()
+    report = json.loads(streams.out)
     assert report["ok"] is False
-    assert answer.stderr == report["error"]["message"] + "\n"
+    assert streams.err == report["error"]["message"] + "\n"
     return report["error"]["code"]
 
 
-def test_refusals_have_codes_and_write_nothing(overpaint: Program, tmp_path: Path, mask: Path):
+def test_refusals_have_codes_and_write_nothing(
+    tmp_path: Path, mask: Path, capsys: pytest.CaptureFixture[str]
+):
     image = save(tmp_path / "in.png", scene())
     small = save(tmp_path / "small.png", np.full((5, 5), 255, np.uint8))
     black = save(tmp_path / "black.png", np.zeros((96, 128), np.uint8))
-    white = save(tmp_path / "white.png", np.full((96, 128), 255, np.uint8))
     text = tmp_path / "text.png"
     text.write_text("no")
     out = tmp_path / "out.png"
     before = sorted(tmp_path.iterdir())
-    fill = ("fill", image, "--out", out, "--mask")
-    assert refusal(overpaint, *fill, small) == "request.invalid"
-    assert refusal(overpaint, *fill, black) == "request.empty_selection"
-    assert refusal(overpaint, *fill, white) == "request.nothing_to_sample"
-    assert refusal(overpaint, *fill, text) == "image.failed"
-    assert refusal(overpaint, *fill, mask, "--engine", "nobody") == "request.unknown_engine"
-    assert refusal(overpaint, "fill", text, "--mask", mask, "--out", out) == "image.failed"
-    assert refusal(overpaint, "fill", image, "--mask", mask, "--out", image) == "request.invalid"
-    assert (
-        refusal(overpaint, "fill", image, "--mask", mask, "--out", tmp_path / "no" / "o.png")
-        == "image.failed"
-    )
-    assert refusal(overpaint, "fill", image, "--mask", mask, "--out", tmp_path / "o.xyz") == (
-        "request.unsupported_format"
-    )
-    assert refusal(overpaint, "expand", image, "--ratio", "4:3", "--out", out) == "request.invalid"
-    assert refusal(overpaint, "expand", image, "--ratio", "wide", "--out", out) == "request.invalid"
+    refused = {
+        ("fill", image, "--mask", small, "--out", out): "request.invalid",
+        ("fill", image, "--mask", black, "--out", out): "request.empty_selection",
+        ("fill", image, "--mask", text, "--out", out): "image.failed",
+        ("fill", text, "--mask", mask, "--out", out): "image.failed",
+        ("fill", image, "--mask", mask, "--out", image): "request.invalid",
+        ("fill", image, "--mask", mask, "--out", tmp_path / "no" / "o.png"): "image.failed",
+        ("fill", image, "--mask", mask, "--out", tmp_path / "o.xyz"): "request.unsupported_format",
+        ("fill", image, "--mask", mask, "--out", out, "--prompt", "a" * 8001): "request.invalid",
+        ("remove", image, "--mask", mask, "--out", out, "--layer", out): "request.invalid",
+        ("remove", image, "--mask", mask, "--out", out, "--layer", tmp_path / "l.jpg"): (
+            "request.unsupported_format"
+        ),
+        ("expand", image, "--ratio", "4:3", "--out", out): "request.invalid",
+        ("expand", image, "--ratio", "wide", "--out", out): "request.invalid",
+        ("expand", image, "--left", 300_000, "--out", tmp_path / "o.jpg"): "request.unsupported_format",
+    }
+    assert {arguments: in_json(arguments, capsys) for arguments in refused} == refused
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [([], "request.nothing_to_sample"), (["--engine", "nobody"], "request.unknown_engine")],
+)
+def test_what_the_daemon_refuses_is_told(overpaint: Program, tmp_path: Path, extra: list[str], code: str):
+    image = save(tmp_path / "in.png", scene())
+    white = save(tmp_path / "white.png", np.full((96, 128), 255, np.uint8))
+    report = overpaint.json("fill", image, "--mask", white, "--out", tmp_path / "out.png", *extra)
+    assert report["error"]["code"] == code
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_the_input_is_replaced_by_force(overpaint: Program, tmp_path: Path, mask: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from overpaint_backend.cli.file_editor import PIXEL_DTYPES, FileEditor, FileLayer, lay_over
 from overpaint_client.editor import Insertion, LayerPlan
 from overpaint_client.testing.contract import EditorContract, LayerState

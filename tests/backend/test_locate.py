@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from overpaint_backend.editors.locate import Editor, Host, Packaging, at_profile, locate
 
 
-def make_host(home: Path, platform: str = "linux", programs: dict[str, str] | None = None, **environ: str) -> Host:
+def make_host(
+    home: Path, platform: str = "linux", programs: dict[str, str] | None = None, **environ: str
+) -> Host:
     """A machine with an empty home; ``programs`` gives what each prints for --version."""
     lines = programs or {}
     return Host(
@@ -53,7 +56,9 @@ def test_a_profile_folder_is_found(tmp_path: Path, platform: str, folder: str, e
 
 def test_gimp_2_is_not_found(tmp_path: Path):
     (tmp_path / ".config/GIMP/2.10").mkdir(parents=True)
-    assert locate(make_host(tmp_path, programs={"gimp": "GNU Image Manipulation Program version 2.10.38"})) == ()
+    assert (
+        locate(make_host(tmp_path, programs={"gimp": "GNU Image Manipulation Program version 2.10.38"})) == ()
+    )
 
 
 def test_several_gimps_come_in_order_of_their_version(tmp_path: Path):

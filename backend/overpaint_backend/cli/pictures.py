@@ -261,7 +261,11 @@ def _check_keepable(image: Image.Image, path: Path) -> None:
 
 def _has_16_bits(image: Image.Image) -> bool:
     """Whether Pillow would cut 16 bits to 8; only known before decoding, from what its decoder was told."""
-    raw_modes = (tile[3] if isinstance(tile[3], str) else str(tile[3][0]) for tile in image.tile if tile[3])
+    raw_modes = (
+        tile[3] if isinstance(tile[3], str) else str(tile[3][0])
+        for tile in getattr(image, "tile", ())
+        if tile[3]
+    )
     return any(";16" in raw_mode for raw_mode in raw_modes)
 
 
