@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from overpaint_protocol.errors import (
+    AccessError,
     DaemonNotRunning,
     EmptySelection,
+    LinkError,
     NoDocument,
     OverpaintError,
     RequestError,
@@ -496,19 +498,24 @@ class Controller:
         self._loop.call_later(_WATCH_LINK_S, self._watch_link)
 
     def _wait_for_link(self, job: Job, waited_s: float) -> None:
-        try:
-            if self.link.action == "start_daemon":
+        error: OverpaintError | None = None
+        if self.link.action == "start_daemon":
+            try:
                 self._launch()
-            if waited_s > _STILLBORN_AFTER_S and self._daemon is not None and self._daemon.poll():
-                raise DaemonNotRunning(
-                    "The daemon was started and ended at once. Run “overpaint serve” in a terminal to see why.",
-                    detail=f"exit status {self._daemon.returncode}",
-                )
-            if waited_s > self._settings.link_patience_s:
-                raise OverpaintError(self.link.sentence, code="link.lost", action=self.link.action)
-            if self.link.action == "restart_daemon" and waited_s > 2 * _WATCH_LINK_S:
-                raise OverpaintError(self.link.sentence, code="access.denied", action=self.link.action)
-        except OverpaintError as error:
+            except DaemonNotRunning as cannot:
+                if self._session.welcome is None:
+                    error = cannot
+                # else it ran a moment ago: whoever started it may start it again, and the job goes on
+        if waited_s > _STILLBORN_AFTER_S and self._daemon is not None and self._daemon.poll():
+            error = DaemonNotRunning(
+                "The daemon was started and ended at once. Run “overpaint serve” in a terminal to see why.",
+                detail=f"exit status {self._daemon.returncode}",
+            )
+        if self.link.action == "restart_daemon" and waited_s > 2 * _WATCH_LINK_S:
+            error = AccessError(self.link.sentence)
+        if waited_s > self._settings.link_patience_s:
+            error = LinkError(self.link.sentence, action=self.link.action)
+        if error is not None:
             self._fail(job, error)
             self._link.perform(self._session.cancel(job.job_id))
 

@@ -52,7 +52,7 @@ def start_daemon(
         DaemonNotRunning: the command is unknown, missing, or may not be run from here (a sandbox).
     """
     advice = "Start it in a terminal with “overpaint serve”, then try again."
-    if not command:
+    if not command or Path("/.flatpak-info").exists():  # inside Flatpak, the host's programs are out of reach
         raise DaemonNotRunning(f"Overpaint's daemon does not run. {advice}")
     clean = {name: value for name, value in environ.items() if name not in _HOST_VARIABLES}
     flags = 0
