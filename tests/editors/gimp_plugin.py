@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from tests.editors.driving import BatchResult, EditorRoot, run_gimp_console
 
 from overpaint_backend.editors.bundle import build
@@ -119,6 +120,20 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+def count_in_log(state: Path, words: str) -> int:
+    """How often the daemon's log says ``words``."""
+    log = state / "daemon.log"
+    return log.read_text().count(words) if log.exists() else 0
+
+
+def end_plug_in(state: Path) -> None:
+    """Kill the plug-in's processes without a word, as the Cancel button in GIMP's status bar does."""
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        is_plug_in = any("overpaint-gimp.py" in word for word in process.info["cmdline"] or ())
+        if is_plug_in and (process.info["environ"] or {}).get("OVERPAINT_STATE_DIR") == str(state):
+            process.kill()
 
 
 def install_plug_in(gimp_config: Path, daemon_command: Sequence[str] = ()) -> Path:

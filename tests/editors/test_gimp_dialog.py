@@ -8,23 +8,31 @@ from pathlib import Path
 
 import pytest
 from tests.editors.driving import EditorRoot, GimpDriver, fresh_driver, short_folder
-from tests.editors.gimp_plugin import PRELUDE, client_environ, install_plug_in, serving, wait_until
+from tests.editors.gimp_plugin import (
+    PRELUDE,
+    client_environ,
+    count_in_log,
+    end_plug_in,
+    install_plug_in,
+    serving,
+    wait_until,
+)
 
 _PHOTO = Path(__file__).parents[2] / "docs/example/dahlia.jpg"
 
 
 @pytest.fixture(scope="module")
-def gimp(editor_root: EditorRoot) -> Iterator[GimpDriver]:
-    with (
-        short_folder() as folder,
-        serving(folder / "state"),
-        fresh_driver(
-            GimpDriver,
-            editor_root,
-            binds=[folder, _PHOTO.parent],
-            environment=client_environ(folder / "state"),
-        ) as driver,
-    ):
+def state() -> Iterator[Path]:
+    """The folder of a running daemon."""
+    with short_folder() as folder, serving(folder / "state"):
+        yield folder / "state"
+
+
+@pytest.fixture(scope="module")
+def gimp(editor_root: EditorRoot, state: Path) -> Iterator[GimpDriver]:
+    with fresh_driver(
+        GimpDriver, editor_root, binds=[state, _PHOTO.parent], environment=client_environ(state)
+    ) as driver:
         install_plug_in(driver.gimp_config)
         driver.start()
         driver.run(PRELUDE)
@@ -102,6 +110,40 @@ def test_dialog_escape_changes_nothing(photo: GimpDriver) -> None:
     photo.xdotool("key", "Escape")
     wait_until(lambda: not is_shown(photo, "Generative Fill"))
     assert photo.run("result = len(image.get_layers()) == 1 and composite(image) == before")
+
+
+def test_dialog_escape_cancels_the_job_and_leaves_the_dialog_open(photo: GimpDriver, state: Path) -> None:
+    queued, ended = count_in_log(state, " queued: fill"), count_in_log(state, " cancelled")
+    open_dialog(photo, "Generative Fill")
+    photo.xdotool("key", "alt+g")
+    wait_until(lambda: count_in_log(state, " queued: fill") > queued)
+    photo.xdotool("key", "Escape")
+    wait_until(lambda: count_in_log(state, " cancelled") > ended)
+    assert is_shown(photo, "^Generative Fill")
+    photo.screenshot(photo.folder / "cancelled.png")
+    photo.xdotool("key", "Escape")
+    wait_until(lambda: not is_shown(photo, "^Generative Fill"))
+    assert photo.run("result = len(image.get_layers()) == 1 and composite(image) == before")
+
+
+def test_result_of_an_ended_dialog_is_offered_by_the_next(photo: GimpDriver, state: Path) -> None:
+    queued, done = count_in_log(state, " queued: fill"), count_in_log(state, " done")
+    open_dialog(photo, "Generative Fill")
+    photo.xdotool("type", "a pond")
+    photo.xdotool("key", "alt+g")
+    wait_until(lambda: count_in_log(state, " queued: fill") > queued)
+    end_plug_in(state)
+    wait_until(lambda: not is_shown(photo, "^Generative Fill"))
+    wait_until(lambda: count_in_log(state, " done") > done)
+    assert photo.run("result = len(image.get_layers())") == 1
+    open_dialog(photo, "Generative Remove")
+    photo.run("wait_until(lambda: False, 1.0)")
+    photo.screenshot(photo.folder / "offered.png")
+    photo.xdotool("key", "alt+n")
+    assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2)")
+    assert photo.run("result = tree(image)[0][0]") == "Fill: a pond"
+    photo.xdotool("key", "Escape")
+    wait_until(lambda: not is_shown(photo, "^Generative Remove"))
 
 
 def open_dialog(driver: GimpDriver, title: str) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.editors.driving import EditorRoot, new_home, short_folder
-from tests.editors.gimp_plugin import client_environ, install_plug_in, run_script, serving, wait_until
+from tests.editors.gimp_plugin import (
+    client_environ,
+    count_in_log,
+    end_plug_in,
+    install_plug_in,
+    run_script,
+    serving,
+    wait_until,
+)
 
 _PHOTO = Path(__file__).parents[2] / "docs/example/dahlia.jpg"
 
@@ -160,9 +166,14 @@ image.delete()
     assert expanded[2] + expanded[4] == height + 200
 
 
+def end_when_queued(state: Path) -> None:
+    wait_until(lambda: count_in_log(state, " queued: fill") > 0, 60.0)
+    end_plug_in(state)
+
+
 def test_fill_ended_in_the_middle_is_recovered(gimp: Gimp) -> None:
     with serving(gimp.state):
-        ender = threading.Thread(target=_end_plug_in, args=(gimp.state,))
+        ender = threading.Thread(target=end_when_queued, args=(gimp.state,))
         ender.start()
         results = gimp.run("""
 image = picture(1200, 900)
@@ -188,17 +199,3 @@ for one in Gimp.get_images(): one.delete()
     assert results["again"] == ["success", ""]
     assert results["layers"] == 2
     assert not list((gimp.state / "clients/gimp").glob("*.json"))
-
-
-def _end_plug_in(state: Path) -> None:
-    """Kill the plug-in without a word once the daemon has its job, as GIMP's Cancel button does."""
-    log = state / "daemon.log"
-    wait_until(lambda: log.exists() and " queued: fill" in log.read_text(), 60.0)
-    inside = [
-        process
-        for process in psutil.process_iter(["cmdline", "environ"])
-        if any("overpaint-gimp.py" in word for word in process.info["cmdline"] or ())
-        and (process.info["environ"] or {}).get("OVERPAINT_STATE_DIR") == str(state)
-    ]
-    for process in inside:
-        process.send_signal(signal.SIGKILL)
