@@ -6,9 +6,14 @@ In an editor nothing compiled can be relied on, so the installer puts msgpack's 
 
 from __future__ import annotations
 
-try:
-    from ._vendor import msgpack  # pyright: ignore[reportMissingImports]  # only in the bundle
-except ImportError:
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
     import msgpack
+else:
+    try:
+        from ._vendor import msgpack
+    except ImportError:
+        import msgpack
 
 __all__ = ["msgpack"]
