@@ -8,7 +8,7 @@ from PIL import Image
 
 from overpaint_protocol.geometry import Size
 
-__all__ = ["bounded_size", "resize", "resize_known"]
+__all__ = ["bounded_size", "extend", "resize", "resize_known"]
 
 
 def bounded_size(size: Size, max_pixels: int) -> Size:
@@ -33,7 +33,7 @@ def resize(
 
 
 def resize_known(
-    rgb: NDArray[np.float32], known: NDArray[np.bool_], size: Size
+    rgb: NDArray[np.float32], known: NDArray[np.bool_], size: Size, min_share: float = 0.5
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Scale down a picture of which only a part counts.
 
@@ -43,17 +43,34 @@ def resize_known(
         rgb: (H, W, 3) float32.
         known: (H, W) bool.
         size: at most that of ``rgb``.
+        min_share: how much of a small pixel must be known for it to count, 0 (exclusive) to 1.
 
     Returns:
-        The picture, 0 where nothing is known, and where it is: small pixels at least half of which is known,
-        or, should there be none, all with any share.
+        The picture, 0 where nothing is known, and where it is; should no small pixel have its share, all with
+        any.
     """
     if rgb.shape[:2] == (size.height, size.width):
         return np.where(known[..., None], rgb, np.float32(0)), known
     share = resize(known.astype(np.float32), size, Image.Resampling.BOX)
     total = resize(np.where(known[..., None], rgb, np.float32(0)), size, Image.Resampling.BOX)
-    known_small = share >= 0.5
+    known_small = share >= min_share
     if not known_small.any():
         known_small = share > 0
     mean = np.divide(total, share[..., None], out=np.zeros_like(total), where=known_small[..., None])
     return mean, known_small
+
+
+def extend(rgb: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Continue the known pixels smoothly over all others, the further away the softer.
+
+    Args:
+        rgb: (H, W, 3) float32.
+        known: (H, W) bool, true at least once.
+    """
+    height, width = known.shape
+    if known.all():
+        return rgb
+    half = Size((width + 1) // 2, (height + 1) // 2)
+    coarse = extend(*resize_known(rgb, known, half, min_share=1e-3))
+    rest = resize(coarse, Size(width, height), Image.Resampling.BILINEAR)
+    return np.where(known[..., None], rgb, rest)
