@@ -48,7 +48,7 @@ def to_plain(value: object) -> Any:
 
 def pack(value: object) -> bytes:
     """Encode a dataclass or plain value as msgpack."""
-    return msgpack.packb(to_plain(value), use_bin_type=True)
+    return typing.cast("bytes", msgpack.packb(to_plain(value), use_bin_type=True))
 
 
 def unpack(data: bytes | bytearray | memoryview, cls: type[_T]) -> _T:
