@@ -31,7 +31,7 @@ class DaemonSettings:
     max_outbox: messages that wait for a client that does not read; beyond it the session is cut off from the connection until the next ``hello``.
     max_waiting_messages: high-water mark of the socket, per client and direction, in messages.
     engines_wait_s: how long ``welcome`` waits for a worker that is still loading its engines.
-    forget_after_s: when a session without connection and without results is forgotten.
+    forget_after_s: how long after its client left a session keeps the news of jobs that failed.
     cancel_grace_s: how long a cancelled job may take to stop before the worker is replaced.
     worker_start_s: how long a worker may take to load its engines before it is replaced.
     tick_s: longest sleep of the loop, and so how late a dead worker is noticed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from pathlib import Path
 
 import pytest
@@ -444,7 +445,15 @@ def test_a_client_found_gone_while_sending_keeps_its_results(daemon):
     assert daemon.hello(b"B")[0].jobs[0].variants == 1
 
 
-def test_a_session_without_results_is_forgotten_after_a_while(daemon):
+def test_a_session_without_jobs_is_forgotten_when_its_client_leaves(daemon):
+    daemon.service.on_gone(b"A", daemon.now)
+    daemon.wait(0.1)
+    assert daemon.service.sessions == {}
+
+
+def test_a_session_with_nothing_but_failed_jobs_is_forgotten_after_a_while(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(RunOver(run=1, error=ErrorInfo.of(EngineError("It did not work."))))
     daemon.service.on_gone(b"A", daemon.now)
     daemon.wait(SETTINGS.forget_after_s - 1)
     assert "anna" in daemon.service.sessions
@@ -592,6 +601,31 @@ def test_the_answer_to_an_unreadable_body_names_the_message(daemon):
     daemon.service.on_message(b"A", [memoryview(f) for f in frames], daemon.now)
     daemon.service.flush(daemon.now)
     assert daemon.inboxes[b"A"][0].header.re == "which"
+
+
+def test_mutated_messages_find_no_defect(daemon, caplog):
+    chance = random.Random(20261123)
+    seeds = [
+        framing.encode(message, id="m") for message in (Ping(nonce=1), FetchJob(job_id="x"), InspectDaemon())
+    ]
+    seeds.append(framing.encode(submit(), id="m", payload=pixels()))
+    codes = set()
+    for _ in range(4000):
+        frames = [bytearray(bytes(frame)) for frame in chance.choice(seeds)]
+        for _ in range(chance.randint(1, 4)):
+            frame = chance.choice(frames)
+            if frame:
+                frame[chance.randrange(len(frame))] = chance.randrange(256)
+        if chance.random() < 0.2:
+            del frames[chance.randrange(len(frames))]
+        daemon.now += 1
+        replies = daemon.send_frames(b"A", frames)
+        codes |= {reply.error.code for reply in replies if isinstance(reply, ErrorReply)}
+        for job_id in list(daemon.service.sessions["anna"].jobs):
+            daemon.send(b"A", AckJob(job_id=job_id))
+            daemon.worker(RunOver(run=len(daemon.executor.runs)))
+    assert "daemon.internal" not in codes and not caplog.records
+    assert len(codes) >= 5
 
 
 def test_error_replies_are_limited(daemon):

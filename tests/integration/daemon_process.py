@@ -27,7 +27,7 @@ from overpaint_protocol.connection import ConnectionInfo
 from overpaint_protocol.errors import DaemonNotRunning
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import ErrorReply, Fill, Hello, SubmitJob, Welcome
-from overpaint_protocol.pixels import ImageHeader, PixelFormat
+from overpaint_protocol.pixels import ImageHeader, PixelFormat, split_bands
 
 ROOT = Path(__file__).resolve().parents[2]
 _SOURCES = [ROOT / name for name in ("protocol", "backend", "plugins/common")]
@@ -134,9 +134,14 @@ class DaemonProcess:
                 return child
         return None
 
-    def client(self, session_id: str | None = None, *, endpoint: int = 0, **hello) -> Client:
-        """A connected client that has been welcomed. endpoint: 0 for ipc, 1 for tcp."""
-        client = Client(self.info.endpoints[endpoint], self.info.token)
+    def client(
+        self, session_id: str | None = None, *, endpoint: int = 0, receive_hwm: int = 1000, **hello
+    ) -> Client:
+        """A connected client that has been welcomed. endpoint: 0 for ipc, 1 for tcp.
+
+        receive_hwm: how many messages libzmq reads ahead for it.
+        """
+        client = Client(self.info.endpoints[endpoint], self.info.token, receive_hwm)
         self._clients.append(client)
         client.hello(session_id or secrets.token_hex(8), **hello)
         return client
@@ -170,10 +175,11 @@ class DaemonProcess:
 class Client:
     """A DEALER that speaks the protocol."""
 
-    def __init__(self, endpoint: str, token: str) -> None:
+    def __init__(self, endpoint: str, token: str, receive_hwm: int = 1000) -> None:
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.linger = 0
+        self.socket.rcvhwm = receive_hwm
         self.socket.plain_username = b"overpaint"
         self.socket.plain_password = token.encode()
         self._next_id = framing.message_ids()
@@ -254,9 +260,13 @@ def picture(size: Size, color: int):
     pixels = bytes((color, color, color, 255)) * size.area
     row = bytes(width // 3) + b"\xff" * (width - 2 * (width // 3)) + bytes(width // 3)
     mask = b"".join(row if height // 3 <= y < height - height // 3 else bytes(width) for y in range(height))
-    half = (height // 2) * width * 4
+    bands = split_bands(pixels, Rect.from_size(size), PixelFormat.RGBA8)
+    if len(bands) == 1:  # a client may cut anywhere, so even the smallest comes in two
+        bands = [bands[0][:100], bands[0][100:]]
+    mask_bands = split_bands(mask, Rect.from_size(size), PixelFormat.GRAY8)
+    last = len(bands) + len(mask_bands)
     return (
-        ImageHeader(size=size, format=PixelFormat.RGBA8, frames=(0, 1)),
-        ImageHeader(size=size, format=PixelFormat.GRAY8, frames=(2,)),
-        (pixels[:half], pixels[half:], mask),
+        ImageHeader(size=size, format=PixelFormat.RGBA8, frames=tuple(range(len(bands)))),
+        ImageHeader(size=size, format=PixelFormat.GRAY8, frames=tuple(range(len(bands), last))),
+        (*bands, *mask_bands),
     )

@@ -355,8 +355,8 @@ def test_a_second_connection_of_a_session_takes_it_over(shared_daemon):
 
 
 def test_a_slow_reader_blocks_nobody_and_misses_nothing(own_daemon):
-    slow, quick = own_daemon.client("slow"), own_daemon.client("quick")
-    size, variants = Size(512, 512), 8
+    slow, quick = own_daemon.client("slow", receive_hwm=1), own_daemon.client("quick")
+    size, variants = Size(768, 768), 8
     for index in range(6):
         slow.submit(f"job-{index}", size=size, variants=variants)
     quick.submit("job", size=size)

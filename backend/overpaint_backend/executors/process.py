@@ -42,6 +42,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     socket: zmq.Socket[bytes]
     started_at: float
+    socket_path: Path | None
     is_ready: bool = False
 
 
@@ -148,6 +149,9 @@ class ProcessExecutor:
 
     def _start(self, now: float) -> _Worker:
         self._starts += 1
+        path = (
+            None if self._runtime_dir is None else self._runtime_dir / f"{self._prefix}-{self._starts}.sock"
+        )
         token = secrets.token_urlsafe(32)
         self._authorize(WORKER_DOMAIN, token)
         # DEALER rather than PAIR: a peer that fails the handshake must not take the only place.
@@ -159,20 +163,14 @@ class ProcessExecutor:
             socket.setsockopt(zmq.RCVHWM, 0)
             socket.setsockopt(zmq.PLAIN_SERVER, 1)
             socket.setsockopt_string(zmq.ZAP_DOMAIN, WORKER_DOMAIN)
-            endpoint = self._bind(socket)
+            socket.bind("tcp://127.0.0.1:*" if path is None else f"ipc://{path}")
+            endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
             process = self._spawn({"endpoint": endpoint, "token": token})
         except BaseException:
-            socket.close()
+            _close_socket(socket, path)
             raise
         _log.info("worker %d started", process.pid)
-        return _Worker(process, socket, now)
-
-    def _bind(self, socket: zmq.Socket[bytes]) -> str:
-        if self._runtime_dir is None:
-            socket.bind("tcp://127.0.0.1:*")
-        else:
-            socket.bind(f"ipc://{self._runtime_dir / f'{self._prefix}-{self._starts}.sock'}")
-        return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        return _Worker(process, socket, now, path)
 
     def _spawn(self, connection: dict[str, str]) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -207,7 +205,7 @@ class ProcessExecutor:
 
     def _close(self, worker: _Worker) -> None:
         self._close_input(worker)
-        worker.socket.close()
+        _close_socket(worker.socket, worker.socket_path)
 
     @staticmethod
     def _close_input(worker: _Worker) -> None:
@@ -241,6 +239,13 @@ class ProcessExecutor:
             if isinstance(message, WorkerEvent):
                 events.append((message, payload))
         return events
+
+
+def _close_socket(socket: zmq.Socket[bytes], path: Path | None) -> None:
+    """Close and remove the file as well, which libzmq leaves behind."""
+    socket.close()
+    if path is not None:
+        path.unlink(missing_ok=True)
 
 
 def _copy_to_log(stream: IO[bytes]) -> None:

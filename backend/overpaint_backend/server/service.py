@@ -175,12 +175,10 @@ class Service:
         self._handle(Tick(), now)
         if any(deadline <= now for _, _, deadline in self._greeted.values()):
             self._welcome_waiting(now)
-        limit = now - self.settings.forget_after_s
-        for session in [s for s in self.sessions.values() if s.lost_at is not None and s.lost_at <= limit]:
-            if session.unfinished == 0 and not session.has_results:
-                for job in list(session.jobs.values()):
-                    self.forget_job(job)
-                del self.sessions[session.session_id]
+        for session in [s for s in self.sessions.values() if self._can_forget(s, now)]:
+            for job in list(session.jobs.values()):
+                self.forget_job(job)
+            del self.sessions[session.session_id]
         if self._is_busy:
             self._busy_at = now
 
@@ -438,6 +436,12 @@ class Service:
                 jobs=tuple(job.summary for job in connection.session.jobs.values()),
             )
             self._push(connection, welcome, re=re)
+
+    def _can_forget(self, session: Session, now: float) -> bool:
+        """Whether the client is gone and nothing of it is worth keeping any more."""
+        if session.lost_at is None or session.unfinished or session.has_results:
+            return False
+        return not session.jobs or now - session.lost_at >= self.settings.forget_after_s
 
     @property
     def _is_busy(self) -> bool:
