@@ -57,7 +57,7 @@ mask, before = selection(image), composite(image)
 
 def test_fill_by_dialog_adds_a_layer_and_one_undo_takes_it_away(photo: GimpDriver) -> None:
     open_dialog(photo, "Generative Fill")
-    photo.xdotool("type", "a red door")
+    write_prompt(photo, "a red door")
     photo.xdotool("key", "alt+g")
     assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2, 20)")
     wait_until(lambda: not is_shown(photo, "Generative Fill"))
@@ -129,7 +129,7 @@ def test_dialog_escape_cancels_the_job_and_leaves_the_dialog_open(photo: GimpDri
 def test_result_of_an_ended_dialog_is_offered_by_the_next(photo: GimpDriver, state: Path) -> None:
     queued, done = count_in_log(state, " queued: fill"), count_in_log(state, " done")
     open_dialog(photo, "Generative Fill")
-    photo.xdotool("type", "a pond")
+    write_prompt(photo, "a pond")
     photo.xdotool("key", "alt+g")
     wait_until(lambda: count_in_log(state, " queued: fill") > queued)
     end_plug_in(state)
@@ -157,6 +157,12 @@ def open_dialog(driver: GimpDriver, title: str) -> None:
     driver.xdotool("key", "Return")
     wait_until(lambda: is_shown(driver, f"^{title}"))
     activate(driver, f"^{title}")
+
+
+def write_prompt(driver: GimpDriver, prompt: str) -> None:
+    # over the prompt of the last time, which GIMP remembers
+    driver.xdotool("key", "ctrl+a")
+    driver.xdotool("type", prompt)
 
 
 def is_shown(driver: GimpDriver, title: str) -> bool:

@@ -246,7 +246,7 @@ class _Offers:
         label.set_max_width_chars(40)
         row.pack_start(label, True, True, 0)
         for text, act in (("I_nsert", self._controller.insert), ("Discard", self._controller.discard)):
-            button = Gtk.Button(label=text, use_underline=True)
+            button = Gtk.Button(label=text, use_underline=True, valign=Gtk.Align.CENTER)
             button.connect("clicked", lambda _, act=act: act(job.job_id))
             row.pack_start(button, False, False, 0)
         row.show_all()

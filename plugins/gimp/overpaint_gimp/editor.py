@@ -88,7 +88,8 @@ class GimpEditor:
         file = image.get_xcf_file() or image.get_imported_file()
         return DocumentInfo(
             document_id=f"{self._prefix}{image.get_id()}",
-            title=image.get_name(),
+            # GIMP's own name of an image that is not an XCF file is decorated: [photo] (imported)
+            title=file.get_basename() if file is not None else image.get_name(),
             path=(file.get_path() or "") if file is not None else "",
             canvas=Size(image.get_width(), image.get_height()),
             format=_formats_of(image)[0],
