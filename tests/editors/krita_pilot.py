@@ -73,7 +73,9 @@ class Pilot:
         self.settle()
 
     def widget(self, name: str) -> Any:
-        return self.docker.findChild(QWidget, f"overpaint_{name}")
+        """A widget by name; of several, as in the rows of jobs, a visible one."""
+        found = self.docker.findChildren(QWidget, f"overpaint_{name}")
+        return next((widget for widget in found if widget.isVisible()), found[0])
 
     def texts(self) -> dict[str, str]:
         """The docker's visible sentences by name."""

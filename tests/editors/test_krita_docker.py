@@ -222,24 +222,59 @@ result = dict(texts=pilot.texts(), added=len(pilot.layers()) - known)
     assert result["added"] == 0
 
 
-def test_the_docker_can_be_driven_from_its_prompt(krita: KritaDriver) -> None:
+def test_the_prompt_is_greyed_with_a_reason_where_it_changes_nothing(krita: KritaDriver) -> None:
     result = _run(
+        krita,
+        """
+pilot.create(64, 64)
+prompt = pilot.widget("prompt")
+pilot.choose_engine("embedded")
+greyed = [prompt.isEnabled(), prompt.placeholderText()]
+pilot.choose_engine("test-invert")
+result = dict(greyed=greyed, enabled=prompt.isEnabled())
+""",
+    )
+    assert result["greyed"][0] is False
+    assert "does not follow prompts" in result["greyed"][1]
+    assert result["enabled"]
+
+
+def test_ctrl_enter_in_the_prompt_fills_and_cancel_cancels(krita: KritaDriver) -> None:
+    place = _run(
         krita,
         """
 pilot.create(128, 128)
 pilot.select_ellipse(30, 30, 60, 60, 4)
 known = len(pilot.layers())
-pilot.choose_engine("embedded")
-spin(0.1)
-refused = [pilot.widget("prompt").isEnabled(), pilot.widget("prompt").placeholderText()]
 pilot.choose_engine("test-invert")
-spin(0.1)
-enabled = pilot.widget("prompt").isEnabled()
-result = dict(refused=refused, enabled=enabled)
+prompt = pilot.widget("prompt")
+prompt.clear()
+pilot.docker.activateWindow()
+spin(0.2)
+point = prompt.mapToGlobal(prompt.rect().center())
+result = [point.x(), point.y()]
 """,
     )
-    assert result["refused"][0] is False
-    assert "does not follow prompts" in result["refused"][1]
+    krita.xdotool("mousemove", str(place[0]), str(place[1]), "click", "1")
+    krita.xdotool("type", "steps=400 delay=0.05")
+    krita.xdotool("key", "ctrl+Return")
+    result = _run(
+        krita,
+        """
+running = wait_until(lambda: "%" in pilot.texts().get("overpaint_job_sentence", ""), 20.0)
+sentence = pilot.texts().get("overpaint_job_sentence", "")
+pilot.press("cancel")
+cancelled = pilot.wait_for_text("status", "cancelled", 10.0)
+spin(0.5)
+prompt.clear()
+result = dict(running=running, sentence=sentence, cancelled=cancelled, texts=pilot.texts(),
+    added=len(pilot.layers()) - known)
+""",
+    )
+    assert result["running"], result
+    assert result["sentence"].startswith("Fill: steps=400 delay=0.05"), result
+    assert result["cancelled"], result
+    assert result["added"] == 0
 
 
 def test_krita_stays_responsive_with_a_large_picture(krita: KritaDriver) -> None:
@@ -269,3 +304,81 @@ result = dict(arrived=arrived, texts=texts, stalls=stalls, idle=idle)
     assert result["arrived"], result["texts"]
     print("stalls:", result["stalls"], "idle:", result["idle"])
     assert result["stalls"]["p95_ms"] <= 50.0, result
+
+
+def test_a_result_that_came_while_krita_was_closed_is_offered(editor_root: EditorRoot) -> None:
+    with (
+        short_folder() as state,
+        running_daemon(state),
+        fresh_driver(
+            KritaDriver, editor_root, binds=[PROJECT, state], environment={STATE_DIR: str(state)}
+        ) as driver,
+    ):
+        install_plug_in(driver)
+        driver.start()
+        driver.run(_PRELUDE)
+        started = _run(
+            driver,
+            f"""
+pilot.wait_for_engines()
+pilot.open({str(_PHOTO)!r})
+pilot.select_ellipse(200, 120, 180, 140, 20)
+pilot.choose_engine("test-invert")
+pilot.widget("prompt").setPlainText("steps=20 delay=0.1")
+pilot.press("fill")
+result = dict(running=wait_until(lambda: "%" in pilot.texts().get("overpaint_job_sentence", ""), 20.0))
+""",
+        )
+        assert started["running"]
+        assert driver.quit() == 0
+
+        driver.start()
+        driver.run(_PRELUDE)
+        result = _run(
+            driver,
+            f"""
+offered = pilot.wait_for_text("job_sentence", "is waiting", 30.0)
+sentence = pilot.texts().get("overpaint_job_sentence", "")
+pilot.create(64, 64)
+pilot.press("insert")
+refused = pilot.wait_for_text("job_sentence", "belongs to", 5.0)
+pilot.open({str(_PHOTO)!r})
+pilot.press("insert")
+arrived = pilot.wait_for_layer(1, 20.0)
+result = dict(offered=offered, sentence=sentence, refused=refused, arrived=arrived, texts=pilot.texts(),
+    names=[node.name() for node in pilot.layers()])
+""",
+        )
+    assert result["offered"], result
+    assert "china.jpg" in result["sentence"], result
+    assert result["refused"], result
+    assert result["arrived"], result
+    assert result["names"] == ["Fill: steps=20 delay=0.1", "Background"]
+
+
+def test_without_a_daemon_the_docker_says_what_to_do(editor_root: EditorRoot) -> None:
+    with (
+        short_folder() as state,
+        fresh_driver(
+            KritaDriver, editor_root, binds=[PROJECT, state], environment={STATE_DIR: str(state)}
+        ) as driver,
+    ):
+        install_plug_in(driver)
+        driver.start()
+        driver.run(_PRELUDE)
+        result = _run(
+            driver,
+            """
+pilot.create(64, 64)
+pilot.select_ellipse(10, 10, 40, 40, 4)
+link = pilot.texts()["overpaint_link"]
+button = pilot.widget("start_daemon").isVisible()
+pilot.press("fill")
+pilot.wait_for_text("status", "does not run", 20.0)
+result = dict(link=link, button=button, status=pilot.texts().get("overpaint_status"))
+""",
+        )
+    assert "does not run" in result["link"]
+    assert "overpaint serve" in result["link"]
+    assert result["button"]
+    assert "overpaint serve" in result["status"]

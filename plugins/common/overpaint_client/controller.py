@@ -234,6 +234,7 @@ class Controller:
             self._changed()
             return
         job.document_id = info.document_id
+        job.error = None  # of an earlier try with another document
         self._start_inserting(job)
 
     def discard(self, job_id: JobId) -> None:

@@ -27,15 +27,12 @@ from .qt import (
     QFormLayout,
     QFrame,
     QHBoxLayout,
-    QKeySequence,
     QLineEdit,
     QObject,
-    QPlainTextEdit,
     QPushButton,
     QRegularExpression,
     QRegularExpressionValidator,
     QScrollArea,
-    QShortcut,
     QSizePolicy,
     QSpinBox,
     Qt,
@@ -43,7 +40,7 @@ from .qt import (
     QWidget,
     pyqtSignal,
 )
-from .widgets import JobRow, MarginsBox, sentence_label
+from .widgets import JobRow, MarginsBox, PromptEdit, sentence_label
 
 __all__ = ["DOCKER_ID", "Announcer", "OverpaintDocker"]
 
@@ -265,17 +262,13 @@ class OverpaintDocker(DockWidget):
         self.setWidget(scroll)
 
     def _build_prompt(self, layout: QVBoxLayout) -> None:
-        self._prompt_edit = QPlainTextEdit()
+        self._prompt_edit = PromptEdit()
         self._prompt_edit.setObjectName("overpaint_prompt")
-        self._prompt_edit.setTabChangesFocus(True)
+        self._prompt_edit.submitted.connect(self.fill)
         lines = self._prompt_edit.fontMetrics().lineSpacing() * 3
         self._prompt_edit.setFixedHeight(lines + 16)
         self._prompt_edit.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         layout.addWidget(self._prompt_edit)
-        for key in ("Ctrl+Return", "Ctrl+Enter"):
-            shortcut = QShortcut(QKeySequence(key), self._prompt_edit)
-            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-            shortcut.activated.connect(self.fill)
 
     def _build_operations(self, layout: QVBoxLayout) -> None:
         row = QHBoxLayout()

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "QApplication",
-    "QColor",
     "QComboBox",
+    "QEvent",
     "QFormLayout",
     "QFrame",
     "QGridLayout",
     "QHBoxLayout",
-    "QIcon",
     "QImage",
-    "QKeySequence",
+    "QKeyEvent",
     "QLabel",
     "QLineEdit",
     "QObject",
@@ -30,11 +29,9 @@ __all__ = [
     "QRegularExpression",
     "QRegularExpressionValidator",
     "QScrollArea",
-    "QShortcut",
     "QSizePolicy",
     "QSocketNotifier",
     "QSpinBox",
-    "QStyle",
     "QTimer",
     "QToolButton",
     "QVBoxLayout",
@@ -55,15 +52,12 @@ def _is_qt6() -> bool:
 
 
 if TYPE_CHECKING or _is_qt6():
-    from PyQt6.QtCore import QObject, QRegularExpression, QSocketNotifier, Qt, QTimer, pyqtSignal
+    from PyQt6.QtCore import QEvent, QObject, QRegularExpression, QSocketNotifier, Qt, QTimer, pyqtSignal
     from PyQt6.QtGui import (
-        QColor,
-        QIcon,
         QImage,
-        QKeySequence,
+        QKeyEvent,
         QPixmap,
         QRegularExpressionValidator,
-        QShortcut,
     )
     from PyQt6.QtWidgets import (
         QApplication,
@@ -80,18 +74,15 @@ if TYPE_CHECKING or _is_qt6():
         QScrollArea,
         QSizePolicy,
         QSpinBox,
-        QStyle,
         QToolButton,
         QVBoxLayout,
         QWidget,
     )
 else:
-    from PyQt5.QtCore import QObject, QRegularExpression, QSocketNotifier, Qt, QTimer, pyqtSignal
+    from PyQt5.QtCore import QEvent, QObject, QRegularExpression, QSocketNotifier, Qt, QTimer, pyqtSignal
     from PyQt5.QtGui import (
-        QColor,
-        QIcon,
         QImage,
-        QKeySequence,
+        QKeyEvent,
         QPixmap,
         QRegularExpressionValidator,
     )
@@ -108,10 +99,8 @@ else:
         QProgressBar,
         QPushButton,
         QScrollArea,
-        QShortcut,
         QSizePolicy,
         QSpinBox,
-        QStyle,
         QToolButton,
         QVBoxLayout,
         QWidget,

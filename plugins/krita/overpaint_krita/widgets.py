@@ -1,4 +1,4 @@
-"""Parts of the docker: margins of an expand, and one row for each job."""
+"""Parts of the docker: the prompt, margins of an expand, and one row for each job."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from overpaint_protocol.geometry import Margins, Size
 
 from .qt import (
     QComboBox,
+    QEvent,
     QFrame,
     QGridLayout,
     QHBoxLayout,
     QImage,
+    QKeyEvent,
     QLabel,
     QPixmap,
+    QPlainTextEdit,
     QProgressBar,
     QSizePolicy,
     QSpinBox,
@@ -25,7 +28,7 @@ from .qt import (
     pyqtSignal,
 )
 
-__all__ = ["JobRow", "MarginsBox", "margins_for_aspect", "sentence_label"]
+__all__ = ["JobRow", "MarginsBox", "PromptEdit", "margins_for_aspect", "sentence_label"]
 
 _MAX_MARGIN_PX = 20_000
 _THUMBNAIL_PX = 64
@@ -111,6 +114,38 @@ class MarginsBox(QWidget):
         if shape is None or canvas is None or canvas.area == 0:
             return
         self.set_margins(margins_for_aspect(canvas, *shape))
+
+
+class PromptEdit(QPlainTextEdit):
+    """A few lines of text; Ctrl+Enter in it is ``submitted``."""
+
+    submitted = pyqtSignal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setTabChangesFocus(True)
+
+    def event(self, e: QEvent | None) -> bool:
+        """Claim Ctrl+Enter before Krita's shortcuts get it."""
+        if e is not None and e.type() == QEvent.Type.ShortcutOverride and _is_ctrl_enter(e):
+            e.accept()
+            return True
+        return super().event(e)
+
+    def keyPressEvent(self, e: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
+        """See ``submitted``."""
+        if _is_ctrl_enter(e):
+            self.submitted.emit()
+        else:
+            super().keyPressEvent(e)
+
+
+def _is_ctrl_enter(event: QEvent | None) -> bool:
+    return (
+        isinstance(event, QKeyEvent)
+        and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        and bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+    )
 
 
 class JobRow(QFrame):
