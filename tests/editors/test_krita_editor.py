@@ -25,6 +25,12 @@ def make():
 result = run_contract(make)
 """
 
+_NEW_LOOP = """
+import socket
+from overpaint_krita.net import QtLoop
+loop = QtLoop()
+"""
+
 
 @pytest.fixture(scope="module")
 def krita(editor_root: EditorRoot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KritaDriver]:
@@ -41,10 +47,9 @@ def test_krita_editor_keeps_the_contract(krita: KritaDriver) -> None:
 
 
 def test_callbacks_run_one_at_a_time_even_if_one_turns_the_loop(krita: KritaDriver) -> None:
-    result = krita.run("""
-import socket
-from overpaint_krita.net import QtLoop
-loop = QtLoop()
+    result = krita.run(
+        _NEW_LOOP
+        + """
 order = []
 near, far = socket.socketpair()
 def read():
@@ -61,13 +66,16 @@ loop.call_later(0.03, lambda: order.append("cancelled")).cancel()
 wait_until(lambda: len(order) >= 4, 5.0)
 spin(0.1)
 result = order
-""")
+"""
+    )
     assert result[:2] == ["outer begins", "outer ends"]
     assert sorted(result[2:]) == ["bytes", "timer"]
 
 
 def test_a_socket_is_watched_until_it_is_read_and_for_writing_only_on_demand(krita: KritaDriver) -> None:
-    result = krita.run("""
+    result = krita.run(
+        _NEW_LOOP
+        + """
 near, far = socket.socketpair()
 seen = []
 def read_one_byte():
@@ -87,12 +95,15 @@ watch.close()
 near.send(b"d")
 spin(0.1)
 result = [reads, count, len(seen)]
-""")
+"""
+    )
     assert result == [3, 4, 4], "every byte was announced, writing once, nothing after close"
 
 
 def test_an_error_in_a_callback_is_logged_and_the_loop_goes_on(krita: KritaDriver) -> None:
-    result = krita.run("""
+    result = krita.run(
+        _NEW_LOOP
+        + """
 import logging
 records = []
 class Catch(logging.Handler):
@@ -106,7 +117,8 @@ loop.call_later(0.01, lambda: after.append(True))
 wait_until(lambda: after, 5.0)
 logging.getLogger("overpaint_krita.net").removeHandler(handler)
 result = [len(records), len(after)]
-""")
+"""
+    )
     assert result == [1, 1]
 
 
