@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +13,6 @@ from tests.editors.driving import BatchResult, EditorRoot, run_gimp_console
 from overpaint_backend.editors.bundle import build
 from overpaint_backend.editors.locate import Editor
 
-_PROJECT = Path(__file__).parents[2]
 _MARK = "RESULT "
 
 PRELUDE = """
@@ -83,43 +77,9 @@ class GimpRun:
     done: BatchResult
 
 
-@contextmanager
-def serving(state: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the real daemon with its files in ``state``, a short path that the editor sees too.
-
-    The editor finds it, and keeps its session files there, with ``OVERPAINT_STATE_DIR`` set to ``state``.
-    """
-    state.mkdir(mode=0o700, exist_ok=True)
-    packages = [str(_PROJECT / part) for part in ("protocol", "plugins/common", "backend")]
-    environ = {**os.environ, **client_environ(state), "PYTHONPATH": os.pathsep.join(packages)}
-    with (state / "serve.log").open("ab") as log:
-        daemon = subprocess.Popen(
-            [sys.executable, "-m", "overpaint_backend", "serve"], env=environ, stdout=log, stderr=log
-        )
-    try:
-        wait_until(lambda: (state / "daemon.json").exists() or daemon.poll() is not None)
-        assert daemon.poll() is None, (state / "serve.log").read_text()
-        yield daemon
-    finally:
-        daemon.terminate()
-        daemon.wait(timeout=20)
-
-
 def client_environ(state: Path) -> dict[str, str]:
-    """What an editor's environment needs to find the daemon of ``state``."""
-    return {"OVERPAINT_STATE_DIR": str(state), "OVERPAINT_RUNTIME_DIR": str(state / "run")}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for another process.
-
-    Raises:
-        AssertionError: ``condition`` did not come true in time.
-    """
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+    """What an editor's environment needs to find the daemon of ``state``, and to keep its session files there."""
+    return {"OVERPAINT_STATE_DIR": str(state)}
 
 
 def count_in_log(state: Path, words: str) -> int:

@@ -14,9 +14,8 @@ from tests.editors.gimp_plugin import (
     count_in_log,
     end_plug_in,
     install_plug_in,
-    serving,
-    wait_until,
 )
+from tests.integration.daemon_process import DaemonProcess, wait_until
 
 _PHOTO = Path(__file__).parents[2] / "docs/example/dahlia.jpg"
 
@@ -24,7 +23,7 @@ _PHOTO = Path(__file__).parents[2] / "docs/example/dahlia.jpg"
 @pytest.fixture(scope="module")
 def state() -> Iterator[Path]:
     """The folder of a running daemon."""
-    with short_folder() as folder, serving(folder / "state"):
+    with short_folder() as folder, DaemonProcess.start(folder):
         yield folder / "state"
 
 

@@ -15,9 +15,8 @@ from tests.editors.gimp_plugin import (
     end_plug_in,
     install_plug_in,
     run_script,
-    serving,
-    wait_until,
 )
+from tests.integration.daemon_process import DaemonProcess, wait_until
 
 _PHOTO = Path(__file__).parents[2] / "docs/example/dahlia.jpg"
 
@@ -29,14 +28,14 @@ class Gimp:
         self.root = root
         self.state = folder / "state"
         self.home = new_home(root, folder / "home")
-        self._folder = folder
+        self.folder = folder
         install_plug_in(self.home / ".config/GIMP" / root.gimp_config_name)
         for name, value in client_environ(self.state).items():
             monkeypatch.setenv(name, value)
 
     def run(self, code: str, timeout: float = 60.0) -> dict[str, object]:
         return run_script(
-            self.root, self.home, code, binds=[self._folder, _PHOTO.parent], timeout=timeout
+            self.root, self.home, code, binds=[self.folder, _PHOTO.parent], timeout=timeout
         ).results
 
 
@@ -83,7 +82,7 @@ for one in Gimp.get_images(): one.delete()
 
 
 def test_fill_with_wrong_token_says_so(gimp: Gimp, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(gimp.state):
+    with DaemonProcess.start(gimp.folder):
         plain = json.loads((gimp.state / "daemon.json").read_text())
         stale = gimp.state / "stale.json"
         stale.touch(mode=0o600)
@@ -102,7 +101,7 @@ image.delete()
 
 
 def test_fill_expand_remove_change_only_what_was_asked(gimp: Gimp) -> None:
-    with serving(gimp.state):
+    with DaemonProcess.start(gimp.folder):
         results = gimp.run(f"""
 image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path({str(_PHOTO)!r}))
 RESULTS["size"] = [image.get_width(), image.get_height()]
@@ -167,12 +166,12 @@ image.delete()
 
 
 def end_when_queued(state: Path) -> None:
-    wait_until(lambda: count_in_log(state, " queued: fill") > 0, 60.0)
+    wait_until(lambda: count_in_log(state, " queued: fill") > 0, timeout_s=60.0)
     end_plug_in(state)
 
 
 def test_fill_ended_in_the_middle_is_recovered(gimp: Gimp) -> None:
-    with serving(gimp.state):
+    with DaemonProcess.start(gimp.folder):
         ender = threading.Thread(target=end_when_queued, args=(gimp.state,))
         ender.start()
         results = gimp.run("""

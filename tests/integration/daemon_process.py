@@ -42,7 +42,7 @@ WAIT_S = 30.0
 """Longest wait for anything that must happen; a failure then, never a measure of speed."""
 
 
-def wait_until(condition, what, timeout_s=WAIT_S):
+def wait_until(condition, what="what was waited for", timeout_s=WAIT_S):
     """Poll until ``condition()`` is true and return it."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

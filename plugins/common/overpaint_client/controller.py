@@ -135,11 +135,6 @@ class Controller:
         """All jobs of this run, oldest first, and results left from an earlier one."""
         return tuple(self._jobs.values())
 
-    @property
-    def has_unsent_acks(self) -> bool:
-        """True while the daemon has not confirmed that it may forget a job; a short-lived client waits for it."""
-        return self._session.has_unsent_acks
-
     def job(self, job_id: JobId) -> Job:
         """One job.
 

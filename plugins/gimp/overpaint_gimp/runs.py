@@ -101,7 +101,7 @@ class _Client:
 
     def close(self) -> None:
         if self.controller.link.is_open:
-            self.loop.run_until(lambda: not self.controller.has_unsent_acks, _FAREWELL_S)
+            self.loop.run_until(lambda: self.controller.is_settled, _FAREWELL_S)
         self.controller.close()
 
 
