@@ -42,9 +42,9 @@ _MAX_SKETCH_PIXELS = 25_000
 _SKETCH_FRACTION = 0.1
 
 _PLAIN_SEEDS = 4
-_VETO_FRACTION = 0.25
-_VETO_CELL_PX = 96
-_VETO_DISTANCE_PX = 32
+_VETO_FRACTION = 0.3
+_VETO_CELL_PX = 128
+_VETO_DISTANCE_PX = 64
 """See ``_vary``."""
 
 # The library's seed is one per process.
@@ -193,9 +193,9 @@ class _Picture:
 
 
 def _choose_window(picture: _Picture) -> Rect:
-    """What of the picture to look at: the hole and its surroundings, as far as they help.
+    """What of the picture to look at: the hole and its surroundings, or more if nothing in there is known.
 
-    Less than that if it would cost resolution, and more if nothing in there is known.
+    Surroundings come before resolution: a wide hole in a narrow frame ends as one blot.
     """
     whole = Rect.from_size(picture.size)
     box = bounds(picture.hole)
@@ -203,9 +203,6 @@ def _choose_window(picture: _Picture) -> Rect:
         return whole
     pad = max(_MIN_SURROUNDINGS_PX, int(max(box.width, box.height) * _SURROUNDINGS_FRACTION))
     window = box.grow(pad).intersect(whole)
-    while window.area > _MAX_WINDOW_PIXELS and pad > _MIN_SURROUNDINGS_PX:
-        pad = max(_MIN_SURROUNDINGS_PX, pad * 3 // 4)
-        window = box.grow(pad).intersect(whole)
     while not picture.crop(window).sources.any():
         window = window.grow(max(window.width, window.height)).intersect(whole)
     return window
@@ -214,8 +211,8 @@ def _choose_window(picture: _Picture) -> Rect:
 def _vary(picture: _Picture, seed: int) -> _Picture:
     """Let the seed decide what may be copied, so that variants differ in what they show.
 
-    Starting PatchMatch from another seed changes details only. Three seeds of four leave out a quarter of
-    the sources, in a few blobs, none of them close to the hole, where copies must fit. The fourth copies from anywhere.
+    Starting PatchMatch from another seed changes details only. Three seeds of four leave out part of the sources,
+    in a few blobs, none of them close to the hole, where lines must go on. The fourth copies from anywhere.
     """
     if seed % _PLAIN_SEEDS == 0:
         return picture
