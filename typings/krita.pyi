@@ -78,9 +78,7 @@ class DockWidgetFactoryBase:
         DockRight: Any
 
 class DockWidgetFactory(DockWidgetFactoryBase):
-    def __init__(
-        self, id: str, position: object, make: Callable[[], DockWidget]
-    ) -> None: ...
+    def __init__(self, id: str, position: object, make: Callable[[], DockWidget]) -> None: ...
 
 class Krita(QObject):
     @staticmethod

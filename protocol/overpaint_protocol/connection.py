@@ -206,7 +206,7 @@ def find(paths: Sequence[Path] | None = None) -> ConnectionInfo:
     for path in candidates() if paths is None else paths:
         try:
             return ConnectionInfo.read(path)
-        except DaemonNotRunning as error:  # noqa: PERF203 - a handful of places
+        except DaemonNotRunning as error:
             missing = error
         except LinkError as error:
             first_error = first_error or error
