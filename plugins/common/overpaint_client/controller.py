@@ -15,11 +15,8 @@ from dataclasses import dataclass, field
 from overpaint_protocol.errors import (
     AccessError,
     DaemonNotRunning,
-    EmptySelection,
     LinkError,
-    NoDocument,
     OverpaintError,
-    RequestError,
     UnknownJob,
 )
 from overpaint_protocol.geometry import Rect
@@ -35,13 +32,13 @@ from overpaint_protocol.messages import (
     JobProgress,
     JobState,
     JobVariant,
-    SubmitJob,
 )
-from overpaint_protocol.pixels import Bytes, ImageHeader, PixelFormat, band_rows
 from overpaint_protocol.version import FEATURES, MINOR, PRODUCT_VERSION
 
+from .capture import Payload, capture
 from .context import ContextHints, plan_context, plan_expand_context
-from .editor import DocumentInfo, EditorPort, Insertion, LayerPlan
+from .editor import DocumentInfo, EditorPort
+from .insertion import check_belongs, insert_results
 from .jobs import EditRequest, Job, JobPhase, Preview
 from .launcher import start_daemon
 from .link import Link, LinkStatus
@@ -55,9 +52,6 @@ __all__ = ["Controller"]
 
 _log = logging.getLogger(__name__)
 
-_BAND_BYTES = 1024 * 1024
-"""Pixels read or written between two turns of the editor's loop: a few milliseconds of its main thread."""
-
 _RELAUNCH_AFTER_S = 20.0
 _STILLBORN_AFTER_S = 5.0
 """A daemon that ended may have made way for one that is just starting; after this there is none."""
@@ -68,7 +62,7 @@ _WATCH_LINK_S = 0.5
 class _Work:
     """What the controller keeps beside the public Job."""
 
-    results: dict[int, tuple[JobVariant, tuple[Bytes, ...]]] = field(default_factory=dict)
+    results: dict[int, tuple[JobVariant, Payload]] = field(default_factory=dict)
     stop: Callable[[], None] = lambda: None
     is_sent: bool = False
     is_recovered: bool = False
@@ -223,7 +217,7 @@ class Controller:
             return
         try:
             info = self._port.active_document()
-            _check_belongs(job, info)
+            check_belongs(job, info)
         except OverpaintError as error:
             job.error = error
             self._changed()
@@ -270,47 +264,7 @@ class Controller:
     def _read_and_send(
         self, job: Job, info: DocumentInfo, context: Rect, request: EditRequest
     ) -> Iterator[None]:
-        visible = context.intersect(Rect.from_size(info.canvas))
-        has_mask = not isinstance(request.operation, Expand)
-        image: list[Bytes] = []
-        mask: list[Bytes] = []
-        reader = self._port.open_reader(info.document_id)
-        try:
-            for band in visible.bands(band_rows(visible.width, info.format, _BAND_BYTES)):
-                image.append(reader.pixels(band))
-                yield
-            if has_mask:
-                for band in context.bands(band_rows(context.width, PixelFormat.GRAY8, _BAND_BYTES)):
-                    mask.append(reader.selection(band))
-                    yield
-        finally:
-            reader.close()
-        # count(0) takes 9 ms for 16 MiB of zeros, any() 86 ms: too long for the editor's main thread
-        if has_mask and all(len(band) == bytes(band).count(0) for band in mask):
-            raise EmptySelection(
-                "The selection is empty. Select the area that should change, then try again."
-            )
-        payload = (*image, *mask)
-        message = SubmitJob(
-            job_id=job.job_id,
-            document_id=job.document_id,
-            operation=request.operation,
-            engine=request.engine,
-            variants=request.variants,
-            seed=request.seed,
-            canvas=info.canvas,
-            context=context,
-            image=ImageHeader(
-                size=visible.size, format=info.format, color=info.color, frames=tuple(range(len(image)))
-            ),
-            mask=ImageHeader(
-                size=context.size,
-                format=PixelFormat.GRAY8,
-                frames=tuple(range(len(image), len(payload))),
-            )
-            if has_mask
-            else None,
-        )
+        message, payload = yield from capture(self._port, info, context, request, job.job_id)
         self._store.add(
             PendingJob(
                 job_id=job.job_id,
@@ -391,30 +345,7 @@ class Controller:
         self._changed()
 
     def _insert(self, job: Job) -> Iterator[None]:
-        results = self._work[job.job_id].results
-        variants = sorted(results)
-        plans = tuple(
-            LayerPlan(
-                name=job.label if len(variants) == 1 else f"{job.label} ({place + 1})",
-                rect=results[variant][0].target,
-                is_visible=place == 0,
-            )
-            for place, variant in enumerate(variants)
-        )
-        info = self._port.document(job.document_id)
-        _check_belongs(job, info)
-        insertion = Insertion(name=job.label, layers=plans, margins=job.margins)
-        writer = self._port.begin_insertion(job.document_id, insertion)
-        try:
-            for place, variant in enumerate(variants):
-                message, frames = results[variant]
-                _check_format(message, info)
-                for rect, data in _bands(message, frames):
-                    writer.write(place, rect, data)
-                    yield
-            writer.commit()
-        finally:
-            writer.abort()
+        yield from insert_results(self._port, job, self._work[job.job_id].results)
         partial = job.error
         self._end(job, JobPhase.DONE)
         job.error = partial
@@ -535,34 +466,3 @@ class Controller:
         if not self._is_closed:
             for callback in self._subscribers:
                 callback()
-
-
-def _check_belongs(job: Job, info: DocumentInfo) -> None:
-    if info.canvas != job.canvas or (job.path and info.path and job.path != info.path):
-        raise NoDocument(
-            f"This result belongs to “{job.title}” with a canvas of {job.canvas} px. Open it as it was, then insert "
-            "the result."
-        )
-
-
-def _check_format(message: JobVariant, info: DocumentInfo) -> None:
-    if message.image.format is not info.format or message.image.color is not info.color:
-        raise RequestError(
-            f"The document's color mode changed while the job ran (it is {info.format.value} now, the result is "
-            f"{message.image.format.value}). Change it back, then insert the result."
-        )
-
-
-def _bands(message: JobVariant, frames: tuple[Bytes, ...]) -> Iterator[tuple[Rect, memoryview]]:
-    """Cut a result into bands of whole rows, each with its place on the canvas; copies only if frames split rows."""
-    target, row_bytes = message.target, message.target.width * message.image.format.bytes_per_pixel
-    if any(len(frame) % row_bytes for frame in frames):
-        frames = (b"".join(frames),)
-    rows = band_rows(target.width, message.image.format, _BAND_BYTES)
-    top = target.top
-    for frame in frames:
-        view = memoryview(frame)
-        for start in range(0, len(view), rows * row_bytes):
-            piece = view[start : start + rows * row_bytes]
-            yield Rect(target.left, top, target.width, len(piece) // row_bytes), piece
-            top += len(piece) // row_bytes

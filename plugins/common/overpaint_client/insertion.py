@@ -1,0 +1,97 @@
+"""Insertion: turn a job's results into layers, in bands, without the document changing before all is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from overpaint_protocol.errors import NoDocument, RequestError
+from overpaint_protocol.geometry import Rect
+from overpaint_protocol.messages import JobVariant
+from overpaint_protocol.pixels import band_rows
+
+from .capture import BAND_BYTES, Payload
+from .editor import DocumentInfo, EditorPort, Insertion, LayerPlan
+from .jobs import Job
+
+__all__ = ["Results", "check_belongs", "insert_results"]
+
+Results = Mapping[int, tuple[JobVariant, Payload]]
+"""Variants by index, each with its frames."""
+
+
+def insert_results(port: EditorPort, job: Job, results: Results) -> Iterator[None]:
+    """Write the layers of ``job`` into its document and commit them; yields between two bands.
+
+    Raises:
+        NoDocument: the document is closed, or its canvas has changed.
+        RequestError: its color mode changed meanwhile.
+    """
+    variants = sorted(results)
+    plans = tuple(
+        LayerPlan(
+            name=job.label if len(variants) == 1 else f"{job.label} ({place + 1})",
+            rect=results[variant][0].target,
+            is_visible=place == 0,
+        )
+        for place, variant in enumerate(variants)
+    )
+    info = port.document(job.document_id)
+    _check_canvas(job, info)  # it may have got another file name meanwhile
+    insertion = Insertion(name=job.label, layers=plans, margins=job.margins)
+    writer = port.begin_insertion(job.document_id, insertion)
+    try:
+        for place, variant in enumerate(variants):
+            message, frames = results[variant]
+            _check_format(message, info)
+            for rect, data in _bands(message, frames):
+                writer.write(place, rect, data)
+                yield
+        writer.commit()
+    finally:
+        writer.abort()
+
+
+def check_belongs(job: Job, info: DocumentInfo) -> None:
+    """Make sure that ``info`` is the document ``job`` was made for, as far as file and canvas tell.
+
+    Raises:
+        NoDocument: it is not.
+    """
+    if job.path and info.path and job.path != info.path:
+        raise _wrong_document(job)
+    _check_canvas(job, info)
+
+
+def _check_canvas(job: Job, info: DocumentInfo) -> None:
+    if info.canvas != job.canvas:
+        raise _wrong_document(job)
+
+
+def _wrong_document(job: Job) -> NoDocument:
+    return NoDocument(
+        f"This result belongs to “{job.title}” with a canvas of {job.canvas} px. Open it as it was, then insert "
+        "the result."
+    )
+
+
+def _check_format(message: JobVariant, info: DocumentInfo) -> None:
+    if message.image.format is not info.format or message.image.color is not info.color:
+        raise RequestError(
+            f"The document's color mode changed while the job ran (it is {info.format.value} now, the result is "
+            f"{message.image.format.value}). Change it back, then insert the result."
+        )
+
+
+def _bands(message: JobVariant, frames: Payload) -> Iterator[tuple[Rect, memoryview]]:
+    """Cut a result into bands of whole rows, each with its place on the canvas; copies only if frames split rows."""
+    target, row_bytes = message.target, message.target.width * message.image.format.bytes_per_pixel
+    if any(len(frame) % row_bytes for frame in frames):
+        frames = (b"".join(frames),)
+    rows = band_rows(target.width, message.image.format, BAND_BYTES)
+    top = target.top
+    for frame in frames:
+        view = memoryview(frame)
+        for start in range(0, len(view), rows * row_bytes):
+            piece = view[start : start + rows * row_bytes]
+            yield Rect(target.left, top, target.width, len(piece) // row_bytes), piece
+            top += len(piece) // row_bytes
