@@ -1,6 +1,6 @@
 """Mutated messages against framing and codec: only documented errors, and bounded memory.
 
-The bounded run is part of every test run. The long one is ``OVERPAINT_FUZZ_N=1000000 pytest tests/fuzz``.
+The bounded run is part of every test run. The long one is ``OVERPAINT_FUZZ_N=1000000 pytest --timeout 0 tests/fuzz``.
 """
 
 import contextlib
