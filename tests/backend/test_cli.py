@@ -358,7 +358,9 @@ def test_a_fill_starts_the_daemon_and_stop_ends_it(fresh: Program, tmp_path: Pat
     assert status["running"] is True
     assert [engine["id"] for engine in status["engines"]] == ["embedded"]
     assert all(session["kept"] == 0 for session in status["sessions"]), "the result was acknowledged"
-    assert "its worker is" in fresh.must("status")
+    said = fresh.must("status")
+    assert "its worker is" in said
+    assert "results kept" not in said, "nobody is there but the asker"
     assert fresh.json("doctor")["ok"] is True
     assert fresh.json("stop") == {"ok": True, "was_running": True}
     assert fresh.json("status") == {"ok": True, "running": False}

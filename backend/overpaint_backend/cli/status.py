@@ -56,6 +56,9 @@ def run_status(*, as_json: bool) -> int:
     for broken in report.broken_engines:
         say(f"Engine {broken.id} does not work: {broken.reason}")
     for session in report.sessions:
+        jobs = session.queued + session.running + session.kept
+        if jobs == 0 and (not session.connected or session.editor == "cli"):
+            continue  # has left, or is this very question
         link = "connected" if session.connected else "away"
         say(
             f"{session.editor}, {link}: {session.queued} waiting, {session.running} running, "
