@@ -23,6 +23,7 @@ from .version import MAJOR
 
 __all__ = [
     "MAGIC",
+    "MAX_FRAMES",
     "MAX_PAYLOAD_FRAMES",
     "Envelope",
     "Header",
@@ -35,6 +36,9 @@ __all__ = [
 MAGIC = b"OVP1"
 MAX_PAYLOAD_FRAMES = 1024
 """Payload frames of one message: 4 GiB in full bands, well beyond any limit on bytes."""
+
+MAX_FRAMES = 3 + MAX_PAYLOAD_FRAMES
+"""Frames of one message, with magic, header and body."""
 
 _MAX_TYPE_CHARS = 64
 
@@ -88,8 +92,8 @@ def read_header(frames: Sequence[Bytes]) -> Header:
     """
     if len(frames) < 3:
         raise ProtocolError(f"A message has at least 3 frames, not {len(frames)}.")
-    if len(frames) > 3 + MAX_PAYLOAD_FRAMES:
-        raise TooLarge(f"A message has {len(frames)} frames; the limit is {3 + MAX_PAYLOAD_FRAMES}.")
+    if len(frames) > MAX_FRAMES:
+        raise TooLarge(f"A message has {len(frames)} frames; the limit is {MAX_FRAMES}.")
     magic = bytes(frames[0][:8])
     if magic != MAGIC:
         if magic[:3] == MAGIC[:3] and len(magic) == 4:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.integration.daemon_process import DaemonProcess
 
+from overpaint_client import capture, insertion
 from overpaint_client.controller import Controller
 from overpaint_client.jobs import EditRequest, JobPhase
 from overpaint_client.loop import SelectorLoop
@@ -217,6 +218,53 @@ def test_a_canvas_of_30000_px_is_fine_if_the_selection_is_not(artist):
     job = artist.wait(artist.ask())
     assert "30000 × 30000" in job.sentence
     assert "smaller" in job.sentence
+
+
+def test_a_picture_of_very_many_frames_is_sent(artist, monkeypatch):
+    monkeypatch.setattr(capture, "BAND_BYTES", 1)
+    size = Size(8, 500)
+    document = artist.open("tall", size)
+    select(artist, document, Rect.from_size(size))
+    job = artist.wait(artist.ask())
+    assert (job.phase, job.sentence) == (JobPhase.DONE, "Fill: done.")
+    assert artist.editor.layers(document)[0].rect == Rect.from_size(size)
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_more_bytes_than_a_message_holds_are_refused_before_they_are_read(artist, is_connected):
+    if is_connected:
+        artist.connect()
+    artist.editor.pixel_format = PixelFormat.RGBAF32
+    whole = Rect(0, 0, 8192, 8192)
+    document = artist.editor.open_document("deep", whole.size, b"")
+    artist.editor.select(document, whole, b"")
+    job = artist.ask()
+    assert job.phase is JobPhase.FAILED and job.error.code == "request.invalid"
+    assert "megapixels" in job.sentence
+
+
+def test_a_picture_cropped_while_the_layers_are_written_is_left_alone(artist, monkeypatch):
+    monkeypatch.setattr(insertion, "BAND_BYTES", 1)
+    document = artist.open()
+    select(artist, document)
+    job = artist.wait(artist.ask(), JobPhase.INSERTING)
+    artist.editor.crop(document, Size(SIZE.width, SIZE.height - 1))
+    artist.wait(job)
+    assert job.phase is JobPhase.OFFERED and "belongs to" in job.error.message
+    assert len(artist.editor.layers(document)) == 1
+
+
+def test_a_session_file_that_cannot_be_written_is_said_and_costs_no_result(artist, tmp_path):
+    document = artist.open()
+    select(artist, document)
+    shutil.rmtree(tmp_path / "clients")
+    job = artist.wait(artist.ask())
+    assert job.phase is JobPhase.FAILED and str(tmp_path / "clients") in job.sentence
+    (tmp_path / "clients").mkdir()
+    job = artist.wait(artist.ask(), JobPhase.QUEUED, JobPhase.RUNNING, JobPhase.INSERTING, JobPhase.DONE)
+    shutil.rmtree(tmp_path / "clients")
+    assert artist.wait(job).phase is JobPhase.DONE
+    assert len(artist.editor.layers(document)) == 2
 
 
 def test_cancel_stops_a_running_job_and_the_next_one_works(artist):

@@ -17,6 +17,10 @@ __all__ = ["BAND_BYTES", "Payload", "capture"]
 BAND_BYTES = 1024 * 1024
 """Pixels read or written between two turns of the editor's loop: a few milliseconds of its main thread."""
 
+_MOST_BANDS = 256
+"""Larger pictures are read in larger bands. Whole rows make at most twice as many, so that picture and selection
+together stay within the frames of one message (MAX_PAYLOAD_FRAMES)."""
+
 Payload = tuple[Bytes, ...]
 
 
@@ -38,11 +42,11 @@ def capture(
     mask: list[Bytes] = []
     reader = port.open_reader(info.document_id)
     try:
-        for band in visible.bands(band_rows(visible.width, info.format, BAND_BYTES)):
+        for band in visible.bands(_rows_at_once(visible, info.format)):
             image.append(reader.pixels(band))
             yield
         if has_mask:
-            for band in context.bands(band_rows(context.width, PixelFormat.GRAY8, BAND_BYTES)):
+            for band in context.bands(_rows_at_once(context, PixelFormat.GRAY8)):
                 mask.append(reader.selection(band))
                 yield
     finally:
@@ -72,3 +76,8 @@ def capture(
         else None,
     )
     return message, payload
+
+
+def _rows_at_once(rect: Rect, pixel_format: PixelFormat) -> int:
+    image_bytes = rect.area * pixel_format.bytes_per_pixel
+    return band_rows(rect.width, pixel_format, max(BAND_BYTES, -(-image_bytes // _MOST_BANDS)))

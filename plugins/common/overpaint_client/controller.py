@@ -33,7 +33,9 @@ from overpaint_protocol.messages import (
     JobState,
     JobVariant,
 )
+from overpaint_protocol.pixels import PixelFormat
 from overpaint_protocol.version import FEATURES, MINOR, PRODUCT_VERSION
+from overpaint_protocol.zmtp import DEFAULT_MAX_MESSAGE_BYTES
 
 from .capture import Payload, capture
 from .context import ContextHints, plan_context, plan_expand_context
@@ -51,6 +53,9 @@ from .turns import run_in_turns
 __all__ = ["Controller"]
 
 _log = logging.getLogger(__name__)
+
+_BODY_BYTES = 2 * 1024 * 1024
+"""Room in a message for what is not pixels: header and body at their limits."""
 
 _RELAUNCH_AFTER_S = 20.0
 _STILLBORN_AFTER_S = 5.0
@@ -243,17 +248,21 @@ class Controller:
     # ------------------------------------------------------------ reading and sending
 
     def _plan(self, info: DocumentInfo, request: EditRequest) -> Rect:
-        hints = self._hints()
+        hints = self._hints(info.format)
         if isinstance(request.operation, Expand):
             return plan_expand_context(info.canvas, request.operation.margins, hints)
         selection = self._port.selection_bounds(info.document_id)
         return plan_context(selection or Rect(0, 0, 0, 0), info.canvas, hints)
 
-    def _hints(self) -> ContextHints:
+    def _hints(self, pixel_format: PixelFormat) -> ContextHints:
         hints = self._settings.hints
-        if self._session.welcome is None:
-            return hints
-        limit = min(hints.max_pixels, self._session.welcome.limits.max_image_pixels)
+        limit, message_bytes = hints.max_pixels, DEFAULT_MAX_MESSAGE_BYTES
+        if self._session.welcome is not None:
+            limits = self._session.welcome.limits
+            limit = min(limit, limits.max_image_pixels)
+            message_bytes = min(message_bytes, limits.max_message_bytes)
+        # each pixel goes once in the image and once in the mask
+        limit = min(limit, (message_bytes - _BODY_BYTES) // (pixel_format.bytes_per_pixel + 1))
         return ContextHints(
             padding_frac=hints.padding_frac,
             min_padding_px=hints.min_padding_px,
@@ -320,7 +329,8 @@ class Controller:
         work = self._work[job.job_id]
         if isinstance(error, UnknownJob) and work.is_recovered:
             error = UnknownJob(
-                f"The result for “{job.title}” is gone: the daemon was restarted. Ask for it again."
+                f"The result for “{job.title}” is gone: the job failed or the daemon ended while the editor was "
+                "closed. Ask for it again."
             )
         if work.results:
             job.error = error  # what is ready is still the artist's

@@ -35,20 +35,26 @@ def insert_results(port: EditorPort, job: Job, results: Results) -> Iterator[Non
         )
         for place, variant in enumerate(variants)
     )
-    info = port.document(job.document_id)
-    _check_canvas(job, info)  # it may have got another file name meanwhile
+    _check_unchanged(port, job, results)
     insertion = Insertion(name=job.label, layers=plans, margins=job.margins)
     writer = port.begin_insertion(job.document_id, insertion)
     try:
         for place, variant in enumerate(variants):
-            message, frames = results[variant]
-            _check_format(message, info)
-            for rect, data in _bands(message, frames):
+            for rect, data in _bands(*results[variant]):
                 writer.write(place, rect, data)
                 yield
+        # again: the artist may have cropped or converted the picture between two bands
+        _check_unchanged(port, job, results)
         writer.commit()
     finally:
         writer.abort()
+
+
+def _check_unchanged(port: EditorPort, job: Job, results: Results) -> None:
+    info = port.document(job.document_id)
+    _check_canvas(job, info)  # the canvas alone: it may have got another file name meanwhile
+    for message, _ in results.values():
+        _check_format(message, info)
 
 
 def check_belongs(job: Job, info: DocumentInfo) -> None:

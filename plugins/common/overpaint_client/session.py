@@ -173,8 +173,10 @@ class Session:
 
     def submit(self, message: SubmitJob, payload: tuple[Bytes, ...]) -> list[Effect]:
         """Ask for a job, now or as soon as the session is open. The payload is kept until the job ends."""
+        # laid out even while closed: what cannot be is refused here, not on every connection to come
+        effects = self._ask(message, message.job_id, payload)
         self._jobs[message.job_id] = _Open(message, payload, set())
-        return self._ask(message, message.job_id, payload) if self.state is SessionState.OPEN else []
+        return effects if self.state is SessionState.OPEN else []
 
     def follow(self, job_id: JobId) -> list[Effect]:
         """Ask for what has become of a job from an earlier run of the editor."""

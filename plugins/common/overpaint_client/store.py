@@ -8,6 +8,7 @@ id and all, and the daemon gives it the results.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import uuid
@@ -22,6 +23,8 @@ from overpaint_protocol.geometry import Size
 from overpaint_protocol.messages import JobId, Operation, SessionId
 
 __all__ = ["PendingJob", "SessionStore"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +76,30 @@ class SessionStore:
         return tuple(self._jobs.values())
 
     def add(self, job: PendingJob) -> None:
-        """Remember a job; call before it is sent."""
+        """Remember a job; call before it is sent.
+
+        Raises:
+            OverpaintError: the file cannot be written; the sentence says where.
+        """
         self._jobs[job.job_id] = job
-        self._write()
+        try:
+            self._write()
+        except OSError as error:
+            del self._jobs[job.job_id]
+            raise OverpaintError(
+                f"Overpaint cannot write to {self._folder}: {error.strerror or error}. Free some space there or "
+                "change its permissions, then try again.",
+                detail=repr(error),
+            ) from error
 
     def remove(self, job_id: JobId) -> None:
         """Forget a job whose end needs nothing more from the daemon."""
         if self._jobs.pop(job_id, None) is not None:
-            self._write()
+            try:
+                self._write()
+            except OSError:
+                # no reason to fail a job that is over: at worst the next run asks the daemon for it in vain
+                _log.warning("the session file in %s could not be written", self._folder, exc_info=True)
 
     def close(self) -> None:
         """Let go of the file; it stays only if it still names jobs."""

@@ -135,6 +135,11 @@ class FakeEditor:
         if len(history) > 1:
             history.pop()
 
+    def crop(self, document_id: str, canvas: Size) -> None:
+        """Cut the canvas at its right and lower edge."""
+        document = self._find(document_id)
+        document.history.append(_State(canvas, document.now.layers))
+
     def close_document(self, document_id: str) -> None:
         """Close without asking."""
         del self._documents[document_id]

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from overpaint_protocol.endpoint import Endpoint
 from overpaint_protocol.errors import LinkError, LinkRefused, LinkTimeout, ProtocolError
+from overpaint_protocol.framing import MAX_FRAMES
 from overpaint_protocol.zmtp import ZmtpClient
 from overpaint_protocol.zmtp_events import Closed, Event, Frame, Refused
 
@@ -76,7 +77,7 @@ class SocketTransport:
             LinkError: the system could not connect for another reason.
             ValueError: credentials too long, or only one of the two.
         """
-        client = ZmtpClient(username=username, password=password)
+        client = ZmtpClient(username=username, password=password, max_message_frames=MAX_FRAMES)
         if not endpoint.is_loopback:
             # PLAIN sends the token in clear text.
             raise LinkRefused(_NOT_LOOPBACK, detail=str(endpoint))
