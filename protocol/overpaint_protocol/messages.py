@@ -199,6 +199,10 @@ def _check_prompts(*prompts: str) -> None:
             len(prompt) <= MAX_PROMPT_CHARS,
             f"The prompt has {len(prompt)} characters; shorten it to {MAX_PROMPT_CHARS}.",
         )
+        _check(
+            not any("\ud800" <= c <= "\udfff" for c in prompt),
+            "The prompt holds bytes that are no text. Type it again.",  # as a shell may hand over; UTF-8 has no room
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

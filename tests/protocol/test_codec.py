@@ -111,6 +111,11 @@ def test_value_at_its_limit_is_taken(changes):
     codec.unpack(submit(**changes), SubmitJob)
 
 
+def test_a_prompt_that_utf8_cannot_hold_is_refused_where_it_is_made():
+    with pytest.raises(RequestError, match="Type it again"):
+        Fill(prompt="caf\udce9")  # what a shell in another encoding hands to the command line
+
+
 def test_a_body_at_the_limit_is_read_and_one_byte_more_is_not():
     filler = codec.MAX_DOCUMENT_BYTES - len(body(Ping(nonce=1), filler="")) - 4
     at_limit = body(Ping(nonce=1), filler="x" * filler)
