@@ -356,6 +356,43 @@ result = dict(offered=offered, sentence=sentence, refused=refused, arrived=arriv
     assert result["names"] == ["Fill: steps=20 delay=0.1", "Background"]
 
 
+def test_a_shape_is_that_of_the_canvas_as_it_is_now(krita: KritaDriver) -> None:
+    result = _run(
+        krita,
+        """
+pilot.create(64, 64)
+pilot.document.resizeImage(0, 0, 128, 64)
+pilot.settle()
+box = pilot.widget("shape")
+square = box.findText("1 : 1")
+box.setCurrentIndex(square)
+box.activated.emit(square)
+result = {side: pilot.widget(f"margin_{side}").value() for side in ("left", "top", "right", "bottom")}
+for side in result:
+    pilot.widget(f"margin_{side}").setValue(0)
+""",
+    )
+    assert result == {"left": 0, "top": 32, "right": 0, "bottom": 32}
+
+
+def test_a_state_folder_that_cannot_be_used_is_said_in_the_docker(editor_root: EditorRoot) -> None:
+    with short_folder() as state:
+        (state / "clients").write_text("in the way")
+        with fresh_driver(
+            KritaDriver, editor_root, binds=[PROJECT, state], environment={STATE_DIR: str(state)}
+        ) as driver:
+            install_plug_in(driver)
+            driver.start()
+            result = driver.run(
+                """
+docker = next(d for d in Krita.instance().dockers() if d.objectName() == "overpaint_docker")
+result = docker.widget().text()
+"""
+            )
+    assert f"cannot keep its files in {state}/clients/krita" in result
+    assert "restart Krita" in result
+
+
 def test_without_a_daemon_the_docker_says_what_to_do(editor_root: EditorRoot) -> None:
     with (
         short_folder() as state,

@@ -23,7 +23,7 @@ from overpaint_client.controller import Controller
 from overpaint_client.jobs import EditRequest, Job, JobPhase
 from overpaint_client.loop import SelectorLoop
 from overpaint_client.settings import ClientSettings
-from overpaint_protocol.errors import ImageError, OverpaintError, RequestError, UnsupportedFormat
+from overpaint_protocol.errors import OverpaintError, RequestError, UnsupportedFormat
 from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import Expand, Operation, operation_name
 from overpaint_protocol.pixels import PixelFormat
@@ -145,13 +145,7 @@ def _run_job(editor: FileEditor, request: EditRequest) -> tuple[Job, int | None]
         preview_bytes=0,
     )
     loop = SelectorLoop()
-    try:
-        controller = Controller(editor, loop, settings)
-    except OSError as error:
-        raise ImageError(
-            f"Overpaint cannot keep its files in {settings.clients_dir}: {error.strerror or error}.",
-            detail=repr(error),
-        ) from error
+    controller = Controller(editor, loop, settings)
     try:
         for left in controller.jobs:  # of a run that was killed: its picture is not open any more
             controller.cancel(left.job_id)

@@ -86,7 +86,7 @@ class Controller:
         settings: where files lie, how the daemon is found.
 
     Raises:
-        OSError: the folder for session files cannot be used.
+        OverpaintError: the folder for session files cannot be used.
     """
 
     def __init__(self, port: EditorPort, loop: Loop, settings: ClientSettings) -> None:

@@ -55,20 +55,23 @@ class SessionStore:
         folder: ``<state>/clients/<editor>``; made if missing, for the user alone.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OverpaintError: the folder cannot be made or written; the sentence names it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._jobs: dict[JobId, PendingJob] = {}
         self._lock: IO[bytes] | None = None
         self.session_id = SessionId("")
-        for file in sorted(folder.glob("*.json")):
-            if self._adopt(file):
-                return
-        self.session_id = SessionId(uuid.uuid4().hex)
-        self._lock = _take_lock(self._path(".lock"))
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for file in sorted(folder.glob("*.json")):
+                if self._adopt(file):
+                    return
+            self.session_id = SessionId(uuid.uuid4().hex)
+            self._lock = _take_lock(self._path(".lock"))
+        except OSError as error:
+            raise self._unusable(error) from error
 
     @property
     def jobs(self) -> tuple[PendingJob, ...]:
@@ -86,11 +89,7 @@ class SessionStore:
             self._write()
         except OSError as error:
             del self._jobs[job.job_id]
-            raise OverpaintError(
-                f"Overpaint cannot write to {self._folder}: {error.strerror or error}. Free some space there or "
-                "change its permissions, then try again.",
-                detail=repr(error),
-            ) from error
+            raise self._unusable(error) from error
 
     def remove(self, job_id: JobId) -> None:
         """Forget a job whose end needs nothing more from the daemon."""
@@ -111,6 +110,13 @@ class SessionStore:
                 self._path(".lock").unlink(missing_ok=True)
         lock, self._lock = self._lock, None
         lock.close()
+
+    def _unusable(self, error: OSError) -> OverpaintError:
+        return OverpaintError(
+            f"Overpaint cannot keep its files in {self._folder}: {error.strerror or error}. Make room there or change "
+            "its permissions.",
+            detail=repr(error),
+        )
 
     def _path(self, suffix: str) -> Path:
         return self._folder / f"{self.session_id}{suffix}"

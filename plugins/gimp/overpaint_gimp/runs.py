@@ -28,7 +28,6 @@ def run_edit(
 
     Raises:
         OverpaintError: it could not be done; its sentence is for the artist.
-        OSError: the client's folder cannot be used.
     """
     editor = GimpEditor(image)
     editor.active_document()
@@ -52,7 +51,6 @@ def run_recover(image: Gimp.Image) -> int:
 
     Raises:
         OverpaintError: the daemon cannot be reached, or a result belongs to another image; the sentence says which.
-        OSError: the client's folder cannot be used.
     """
     editor = GimpEditor(image)
     editor.active_document()

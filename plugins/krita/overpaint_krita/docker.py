@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from krita import Canvas, DockWidget
+from krita import Canvas, DockWidget, Krita
 
 from overpaint_client.controller import Controller
 from overpaint_client.jobs import EditRequest, Job, JobPhase
@@ -42,7 +42,7 @@ from .qt import (
 )
 from .widgets import JobRow, MarginsBox, PromptEdit, sentence_label
 
-__all__ = ["DOCKER_ID", "Announcer", "OverpaintDocker"]
+__all__ = ["DOCKER_ID", "Announcer", "ComplaintDocker", "OverpaintDocker"]
 
 DOCKER_ID = "overpaint_docker"
 
@@ -53,6 +53,22 @@ class Announcer(QObject):
     """Tells every docker that something changed; Qt drops the connection when a docker's window is closed."""
 
     changed = pyqtSignal()
+
+
+class ComplaintDocker(DockWidget):
+    """In the docker's place where the plug-in cannot work: a sentence that says why."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__()
+        self.setWindowTitle("Overpaint")
+        label = sentence_label("overpaint_status")
+        label.setText(f"{sentence} Then restart Krita.")
+        label.setMargin(6)
+        label.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.setWidget(label)
+
+    def canvasChanged(self, canvas: Canvas | None) -> None:  # noqa: N802 - Krita's name
+        """Called by Krita; no canvas changes what is wrong."""
 
 
 class OverpaintDocker(DockWidget):
@@ -70,7 +86,7 @@ class OverpaintDocker(DockWidget):
         self.setWindowTitle("Overpaint")
         self._controller = controller
         self._loop = loop
-        self._canvas_size: Size | None = None
+        self._has_canvas = False
         self._rows: dict[JobId, JobRow] = {}
         self._seen_failures: set[JobId] = set()
         self._complaint = ""
@@ -82,9 +98,7 @@ class OverpaintDocker(DockWidget):
 
     def canvasChanged(self, canvas: Canvas | None) -> None:  # noqa: N802 - Krita's name
         """Called by Krita when another document, or none, becomes active in the window."""
-        view = None if canvas is None else canvas.view()
-        document = None if view is None else view.document()
-        self._canvas_size = None if document is None else Size(document.width(), document.height())
+        self._has_canvas = canvas is not None and canvas.view() is not None
         self.refresh()
 
     # ------------------------------------------------------------ commands
@@ -186,7 +200,7 @@ class OverpaintDocker(DockWidget):
         engines = self._chosen_engines()
         for button, name, tip in self._operation_buttons:
             reason = ""
-            if self._canvas_size is None:
+            if not self._has_canvas:
                 reason = "Open or create a picture first."
             elif engines and not any(name in engine.operations for engine in engines):
                 reason = f"The chosen engine cannot {name}. Choose another engine."
@@ -292,7 +306,7 @@ class OverpaintDocker(DockWidget):
         layout.addLayout(row)
 
     def _build_options(self, layout: QVBoxLayout) -> None:
-        self._margins = MarginsBox(lambda: self._canvas_size)
+        self._margins = MarginsBox(_active_canvas)
         self._margins.changed.connect(self._show_buttons)
         layout.addWidget(self._margins)
         form = QFormLayout()
@@ -335,6 +349,12 @@ class OverpaintDocker(DockWidget):
         layout.addWidget(self._status_label)
         self._jobs_box = QVBoxLayout()
         layout.addLayout(self._jobs_box)
+
+
+def _active_canvas() -> Size | None:
+    # asked for when it is needed: canvasChanged is not called when the canvas grows or is cropped
+    document = Krita.instance().activeDocument()
+    return None if document is None else Size(document.width(), document.height())
 
 
 def _status(job: Job) -> str:

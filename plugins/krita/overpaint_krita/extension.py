@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from krita import DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita, Window
+from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita, Window
 
 from overpaint_client.controller import Controller
 from overpaint_client.settings import ClientSettings
+from overpaint_protocol.errors import OverpaintError
 
-from .docker import DOCKER_ID, Announcer, OverpaintDocker
+from .docker import DOCKER_ID, Announcer, ComplaintDocker, OverpaintDocker
 from .editor import KritaEditor
 from .net import QtLoop
 from .qt import QApplication
@@ -51,9 +52,13 @@ class OverpaintExtension(Extension):
             action = window.createAction(name, text, "tools/scripts")
             action.triggered.connect(lambda *_, command=command: self._run_in_docker(command))
 
-    def make_docker(self) -> OverpaintDocker:
+    def make_docker(self) -> DockWidget:
         """A docker for a new window."""
-        return OverpaintDocker(self._running_controller(), self._loop, self._announcer)
+        try:
+            controller = self._running_controller()
+        except OverpaintError as error:  # raised further, it would be a modal dialog that stops Krita's start
+            return ComplaintDocker(error.message)
+        return OverpaintDocker(controller, self._loop, self._announcer)
 
     def _running_controller(self) -> Controller:
         if self._controller is None:
