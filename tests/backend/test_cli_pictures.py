@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from overpaint_backend.cli.edit import margins_for_ratio
 from overpaint_backend.cli.pictures import Picture, check_output, load_mask, load_picture, save_pixels
 from overpaint_protocol.errors import (
     EmptySelection,
@@ -395,6 +396,21 @@ def test_a_folder_that_cannot_be_written_is_refused_beforehand(tmp_path: Path, p
         folder.mkdir(mode=0o500)
     with pytest.raises(ImageError, match="cannot be written"):
         check(folder / "out.png", picture)
+
+
+def test_more_exif_than_a_jpeg_holds_is_refused_beforehand(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x9286] = b"x" * 70_000
+    picture = opened(tmp_path / "picture.png", noise(9, 7, 3), exif=exif)
+    with pytest.raises(UnsupportedFormat, match="camera data"):
+        check_output(tmp_path / "o.jpg", picture, picture.size, (), force=False)
+    save_pixels(tmp_path / "o.webp", picture.pixels, picture)
+
+
+@pytest.mark.parametrize("ratio", ["1e300:1e-300", "inf:1", "nan:1", "0:1", "-1:2", "16", "a:b", "1:2:3"])
+def test_what_is_no_ratio_is_refused(ratio: str):
+    with pytest.raises(RequestError, match="such as 16:9"):
+        margins_for_ratio(Size(40, 30), ratio)
 
 
 def test_transparency_has_no_place_in_a_jpeg(tmp_path: Path):

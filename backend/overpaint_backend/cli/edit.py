@@ -36,6 +36,8 @@ __all__ = ["EditCommand", "margins_for_ratio", "run_edit"]
 
 _IDLE_EXIT_S = 1800
 _FAREWELL_S = 5.0
+_LARGEST_TERM = 1e6
+"""Of a ratio: what is beyond is a slip of the hand, and its arithmetic overflows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +114,7 @@ def margins_for_ratio(canvas: Size, ratio: str) -> Margins:
         across, down = (float(number) for number in numbers)
     except ValueError:
         across = down = math.nan
-    if not (math.isfinite(across) and math.isfinite(down) and across > 0 and down > 0):
+    if not (1 / _LARGEST_TERM <= across <= _LARGEST_TERM and 1 / _LARGEST_TERM <= down <= _LARGEST_TERM):
         raise RequestError(f"“{ratio}” is not a ratio. Write it as width:height, such as 16:9.")
     wider = round(canvas.height * across / down) - canvas.width
     taller = round(canvas.width * down / across) - canvas.height

@@ -31,6 +31,7 @@ MAX_PICTURE_PIXELS = 256 * 1024 * 1024
 _READABLE = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "TIFF": "TIFF"}
 _WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 _LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383}
+_LARGEST_JPEG_EXIF_BYTES = 65_533
 _GRAY_16 = ("I;16", "I;16L", "I;16B")
 _COLOR_16_ADVICE = "Save it with 8 bits, or fill it inside Krita or GIMP, which keep all 16."
 
@@ -149,6 +150,10 @@ def check_output(
     if kind == "JPEG" and picture.has_alpha and _is_transparent(picture.pixels):
         raise UnsupportedFormat(
             f"{picture.path.name} has transparent pixels, which {path.suffix} files cannot hold. Write a .png."
+        )
+    if kind == "JPEG" and len(picture.exif or b"") > _LARGEST_JPEG_EXIF_BYTES:
+        raise UnsupportedFormat(
+            f"{picture.path.name} carries more camera data (Exif) than {path.suffix} files can hold. Write a .png."
         )
     if path.is_dir():
         raise ImageError(f"{path} is a folder. Name a file to write.")

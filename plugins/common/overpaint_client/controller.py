@@ -368,7 +368,8 @@ class Controller:
             if not isinstance(error, OverpaintError):
                 _log.exception("job %s: %s failed in the editor", job.job_id, job.phase.value, exc_info=error)
                 error = OverpaintError(
-                    "The editor refused the picture or the layer; nothing was changed. Its log says more.",
+                    "The editor refused the picture or the layer. Try again; if that fails too, restart the editor. "
+                    "Its log says more.",
                     detail=repr(error),
                 )
             if job.phase is JobPhase.INSERTING:

@@ -152,9 +152,10 @@ class Link:
         if not self._is_running:
             return
         self._set_status(LinkStatus(False, error.message, error.action))
-        if may_retry:
-            self._loop.call_later(self._retry_s, self._look_for_daemon)
-            self._retry_s = min(_LONGEST_RETRY_S, self._retry_s * 1.6)
+        if not may_retry:
+            self._retry_s = _LONGEST_RETRY_S  # not at once, but another daemon may come: an updated one
+        self._loop.call_later(self._retry_s, self._look_for_daemon)
+        self._retry_s = min(_LONGEST_RETRY_S, self._retry_s * 1.6)
 
     def _drop(self) -> None:
         self._connect_deadline = None
