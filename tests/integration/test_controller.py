@@ -376,6 +376,31 @@ def test_a_daemon_killed_in_mid_job_and_started_again_does_the_job(hire):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.parametrize("uses_tcp", [False, True])
+def test_the_last_words_of_a_daemon_that_is_gone_are_heard(hire, tmp_path, uses_tcp):
+    """The editor was busy while the daemon ended: what it said and that it went arrive in one piece."""
+
+    def find():
+        info = connection.find([daemon.connection_path])
+        return dataclasses.replace(info, endpoints=info.endpoints[1:]) if uses_tcp else info
+
+    folder = Path(tempfile.mkdtemp(prefix="ov-"))
+    try:
+        with DaemonProcess.start(folder) as daemon:
+            someone = hire(find)
+            select(someone, someone.open())
+            job = someone.wait(someone.ask(Fill(prompt="steps=600 delay=0.05")), JobPhase.RUNNING)
+            daemon.terminate()
+            someone.wait(job)
+            assert (job.phase, job.error.code) == (JobPhase.FAILED, "daemon.shutting_down")
+            assert someone.loop.run_until(lambda: not someone.controller.link.is_open, WAIT_S)
+            with DaemonProcess.start(folder):
+                someone.connect()
+                assert someone.loop.run_until(lambda: someone.controller.is_settled, WAIT_S)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def test_no_daemon_and_none_to_start_is_said_at_once(hire, tmp_path):
     someone = hire(lambda: connection.find([tmp_path / "daemon.json"]))
     select(someone, someone.open())

@@ -7,6 +7,7 @@ carries out what the session wants. Never blocks, never gives up; says in a sent
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from overpaint_protocol.connection import ConnectionInfo
@@ -99,7 +100,10 @@ class Link:
         for effect in effects:
             if isinstance(effect, Send):
                 if self._transport is not None:
-                    self._transport.send(effect.frames)
+                    # Last words and the end can arrive in one piece: then there is nobody to answer any more, Closed
+                    # comes next, and the session asks again on the next connection.
+                    with suppress(LinkError):
+                        self._transport.send(effect.frames)
             elif isinstance(effect, Disconnect):
                 self._failed(effect.error, may_retry=effect.may_retry)
                 return
