@@ -22,6 +22,7 @@ from overpaint_client.transports.base import Transport
 from overpaint_client.transports.sockets import SocketTransport
 from overpaint_protocol.endpoint import Endpoint
 from overpaint_protocol.errors import LinkError, LinkRefused, ProtocolError, TooLarge, UnsupportedVersion
+from overpaint_protocol.framing import MAX_FRAMES
 from overpaint_protocol.zmtp import ZmtpClient
 from overpaint_protocol.zmtp_events import (
     Closed,
@@ -440,7 +441,7 @@ ROGUES = {
     "ZMTP 2.0": (b"\xff" + bytes(7) + b"\x01\x7f\x01\x06" + b"\x00\x00", UnsupportedVersion),
     "wrong socket type": (server.greeting() + server.ready(b"PUB"), ProtocolError),
     "oversize header": (server.null_handshake() + server.long_header(0, 1 << 40), TooLarge),
-    "endless message": (server.null_handshake() + b"\x01\x00" * 600, TooLarge),
+    "endless message": (server.null_handshake() + b"\x01\x00" * (MAX_FRAMES + 1), TooLarge),
 }
 
 
