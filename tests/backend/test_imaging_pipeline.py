@@ -250,6 +250,18 @@ def test_an_engine_that_returns_another_size_is_an_error():
         run_fill(job_for(document(PixelFormat.RGBA8), mark(np.s_[:2, :2])), WrongSizeSession(), ignore)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_an_engine_that_returns_no_colors_is_an_error(number):
+    class Broken(WrongSizeSession):
+        def fill(self, request, on_step):
+            picture = request.image.copy()
+            picture[0, 0, 0] = number
+            return FillResult(picture)
+
+    with pytest.raises(EngineError, match="no colors"):
+        run_fill(job_for(document(PixelFormat.RGBA8), mark(np.s_[:2, :2])), Broken(), ignore)
+
+
 def test_a_cancel_ends_the_fill():
     def cancel(step):
         raise Cancelled

@@ -57,8 +57,20 @@ def test_nothing_stays_when_nothing_is_pending(start, tmp_path):
     store = start()
     store.add(JOB)
     store.remove("j1")
+    store.confirm("j1")
     store.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unconfirmed_ack_is_left_to_the_next_run(start):
+    store = start()
+    store.add(JOB)
+    store.remove("j1")
+    store.close()
+    adopted = start()
+    assert adopted.session_id == store.session_id
+    assert adopted.jobs == ()
+    assert adopted.acks == ("j1",)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"session_id": "x", "jobs": []}', '{"session_id": "../x"}'])

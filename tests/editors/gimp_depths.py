@@ -130,7 +130,6 @@ def check_closed() -> list[str]:
         "active_document": editor.active_document,
         "document": lambda: editor.document(document_id),
         "selection_bounds": lambda: editor.selection_bounds(document_id),
-        "selection": lambda: reader.selection(rect),
         "write": lambda: writer.write(0, rect, bytes(64)),
         "commit": writer.commit,
     }
@@ -140,7 +139,7 @@ def check_closed() -> list[str]:
         except NoDocument:
             continue
         faults.append(f"{name} did not notice that the image is closed")
-    if len(reader.pixels(rect)) != 64:
+    if len(reader.pixels(rect)) != 64 or len(reader.selection(rect)) != 16:
         faults.append("the copy that is read went with the image")
     reader.close()
     writer.abort()

@@ -313,8 +313,22 @@ def test_an_editor_that_died_is_offered_its_result(daemon, hire, tmp_path):
     after.controller.insert(offered.job_id)
     after.wait(offered, JobPhase.DONE)
     assert len(after.editor.layers(document)) == 2
+    assert after.loop.run_until(lambda: after.controller.is_settled, WAIT_S)
     after.leave()
     assert not list((tmp_path / "clients").iterdir()), "nothing is left to offer"
+
+
+def test_an_ack_that_was_never_sent_is_made_up_for_by_the_next_run(daemon, hire, tmp_path):
+    before = hire(lambda: daemon.info)
+    select(before, before.open())
+    before.wait(before.ask(), JobPhase.DONE)
+    before.leave()  # before the loop has turned again
+    assert list((tmp_path / "clients").glob("*.json"))
+    after = hire(lambda: daemon.info).connect()
+    assert after.controller.jobs == ()
+    assert after.loop.run_until(lambda: after.controller.is_settled, WAIT_S)
+    after.leave()
+    assert not list((tmp_path / "clients").iterdir())
 
 
 def test_an_offer_can_be_discarded(daemon, hire, tmp_path):

@@ -134,7 +134,8 @@ def render(prepared: Prepared, seed: int, session: EngineSession, on_step: OnSte
     """Make one variant.
 
     Raises:
-        EngineError: the engine's picture has another size than it was asked for, or the engine said so.
+        EngineError: the engine's picture has another size than it was asked for or holds NaN or infinity, or the
+            engine said so.
         OverpaintError: as ``EngineSession.fill``.
         Cancelled: ``on_step`` did.
     """
@@ -146,6 +147,10 @@ def render(prepared: Prepared, seed: int, session: EngineSession, on_step: OnSte
         raise EngineError(
             "The engine returned a picture of another size. Choose another engine.",
             detail=f"asked for {prepared.request.image.shape}, got {painted.shape}",
+        )
+    if not np.isfinite(painted).all():
+        raise EngineError(
+            "The engine returned numbers that are no colors. Try another seed or another engine."
         )
     with clock.stage("composite"):
         layer = cut_layer(painted, prepared.selection)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from overpaint_protocol.errors import (
     AccessError,
     DaemonNotRunning,
+    InvalidImage,
     LinkError,
     OverpaintError,
     UnknownJob,
@@ -25,6 +26,7 @@ from overpaint_protocol.messages import (
     Expand,
     Hello,
     JobAccepted,
+    JobAcked,
     JobDone,
     JobFailed,
     JobId,
@@ -116,6 +118,8 @@ class Controller:
         self._is_closed = False
         for pending in self._store.jobs:
             self._recover(pending)
+        for job_id in self._store.acks:
+            self._session.ack(job_id)
 
     # ------------------------------------------------------------ what a user interface sees
 
@@ -301,6 +305,9 @@ class Controller:
             self._changed()
             return
         message = effect.message
+        if isinstance(message, JobAcked):
+            self._store.confirm(message.job_id)
+            return
         job = self._jobs.get(getattr(message, "job_id", JobId("")))
         if job is None or job.phase.is_final:
             return
@@ -310,20 +317,28 @@ class Controller:
             job.phase = JobPhase.RUNNING if message.state is JobState.RUNNING else JobPhase.QUEUED
             job.stage, job.fraction, job.position = message.stage, message.fraction, message.position
         elif isinstance(message, JobPreview):
-            picture = effect.payload[message.image.frame]
-            job.preview = Preview(
-                message.variant, message.image.media_type, message.image.size, bytes(picture)
-            )
+            if 0 <= message.image.frame < len(effect.payload):
+                picture = bytes(effect.payload[message.image.frame])
+                job.preview = Preview(message.variant, message.image.media_type, message.image.size, picture)
         elif isinstance(message, JobVariant):
-            self._work[job.job_id].results[message.variant] = (message, message.image.take(effect.payload))
-            job.variants_ready = len(self._work[job.job_id].results)
-            job.engine = message.engine
+            self._take_variant(job, message, effect.payload)
         elif isinstance(message, JobDone):
             job.timings_ms = dict(message.timings_ms)
             self._finished(job)
         elif isinstance(message, JobFailed):
             self._job_failed(job, message.error.to_exception())
         self._changed()
+
+    def _take_variant(self, job: Job, message: JobVariant, payload: Payload) -> None:
+        try:
+            frames = message.image.take(payload)
+        except InvalidImage as error:
+            self._fail(job, error)
+            self._link.perform(self._session.cancel(job.job_id))
+            return
+        results = self._work[job.job_id].results
+        results[message.variant] = (message, frames)
+        job.variants_ready, job.engine = len(results), message.engine
 
     def _job_failed(self, job: Job, error: OverpaintError) -> None:
         work = self._work[job.job_id]

@@ -73,7 +73,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """A message about a job for the controller. Each variant and each end of a job comes once."""
+    """A message about a job for the controller. Each variant and each end of a job comes once, ``job.acked`` at least once."""
 
     message: object
     payload: tuple[Bytes, ...]
@@ -166,7 +166,7 @@ class Session:
             return [Disconnect(LinkError("The daemon was stopped."))]
         if isinstance(message, JobAcked):
             self._to_ack.discard(message.job_id)
-            return []
+            return [Deliver(message, ())]
         return self._about_job(message, envelope.payload)
 
     # ------------------------------------------------------------ commands

@@ -46,6 +46,7 @@ class PendingJob:
 class _SessionFile:
     session_id: SessionId
     jobs: tuple[PendingJob, ...]
+    acks: tuple[JobId, ...] = ()
 
 
 class SessionStore:
@@ -61,6 +62,7 @@ class SessionStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._jobs: dict[JobId, PendingJob] = {}
+        self._acks: dict[JobId, None] = {}
         self._lock: IO[bytes] | None = None
         self.session_id = SessionId("")
         try:
@@ -78,6 +80,11 @@ class SessionStore:
         """Jobs whose results are not yet safe in a document, oldest first."""
         return tuple(self._jobs.values())
 
+    @property
+    def acks(self) -> tuple[JobId, ...]:
+        """Jobs that are over here and of which the daemon has not confirmed that it may forget them."""
+        return tuple(self._acks)
+
     def add(self, job: PendingJob) -> None:
         """Remember a job; call before it is sent.
 
@@ -92,19 +99,22 @@ class SessionStore:
             raise self._unusable(error) from error
 
     def remove(self, job_id: JobId) -> None:
-        """Forget a job whose end needs nothing more from the daemon."""
+        """A job is over and is being acknowledged."""
         if self._jobs.pop(job_id, None) is not None:
-            try:
-                self._write()
-            except OSError:
-                # no reason to fail a job that is over: at worst the next run asks the daemon for it in vain
-                _log.warning("the session file in %s could not be written", self._folder, exc_info=True)
+            self._acks[job_id] = None
+            self._write_if_possible()
+
+    def confirm(self, job_id: JobId) -> None:
+        """The daemon has forgotten a job."""
+        if job_id in self._acks:
+            del self._acks[job_id]
+            self._write_if_possible()
 
     def close(self) -> None:
-        """Let go of the file; it stays only if it still names jobs."""
+        """Let go of the file; it stays only if the daemon still keeps something for it."""
         if self._lock is None:
             return
-        if not self._jobs:
+        if not self._jobs and not self._acks:
             with suppress(OSError):  # Windows cannot remove the open lock; the next client does
                 self._path(".json").unlink(missing_ok=True)
                 self._path(".lock").unlink(missing_ok=True)
@@ -129,7 +139,7 @@ class SessionStore:
             kept = codec.from_plain(json.loads(file.read_text(encoding="utf-8")), _SessionFile)
         except (OSError, ValueError, OverpaintError):
             kept = None
-        if kept is None or not kept.jobs or kept.session_id != file.stem:
+        if kept is None or not (kept.jobs or kept.acks) or kept.session_id != file.stem:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
                 file.with_suffix(".lock").unlink(missing_ok=True)
@@ -138,10 +148,18 @@ class SessionStore:
         self.session_id = kept.session_id
         self._lock = lock
         self._jobs = {job.job_id: job for job in kept.jobs}
+        self._acks = dict.fromkeys(kept.acks)
         return True
 
+    def _write_if_possible(self) -> None:
+        try:
+            self._write()
+        except OSError:
+            # no reason to fail a job that is over: at worst the next run asks the daemon for it in vain
+            _log.warning("the session file in %s could not be written", self._folder, exc_info=True)
+
     def _write(self) -> None:
-        kept = _SessionFile(session_id=self.session_id, jobs=self.jobs)
+        kept = _SessionFile(session_id=self.session_id, jobs=self.jobs, acks=self.acks)
         fresh = self._path(".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as out:  # noqa: PTH123  # keeps the descriptor's mode

@@ -98,8 +98,8 @@ class GimpEditor:
 
 class _Reader:
     def __init__(self, image: Gimp.Image, info: DocumentInfo) -> None:
-        self._image = image
         self._bytes_per_pixel = info.format.bytes_per_pixel
+        self._selection = _copy_of_selection(image)
         copy = image.duplicate()
         copy.undo_disable()
         self._copy: Gimp.Image | None = copy
@@ -119,18 +119,29 @@ class _Reader:
         return self._buffer.get(place, 1.0, self._format, Gegl.AbyssPolicy.NONE)
 
     def selection(self, rect: Rect) -> Bytes:
-        # from the image itself: GIMP stores the selection of a duplicate with another curve (seen in 3.0 and 3.2)
-        if not self._image.is_valid():
-            raise NoDocument("The image was closed while it was read. Open it again, then try once more.")
         place = Gegl.Rectangle.new(rect.x, rect.y, rect.width, rect.height)
-        buffer = self._image.get_selection().get_buffer()
-        return buffer.get(place, 1.0, _SELECTION_FORMAT, Gegl.AbyssPolicy.NONE)
+        return self._selection.get(place, 1.0, _SELECTION_FORMAT, Gegl.AbyssPolicy.NONE)
 
     def close(self) -> None:
         copy, self._copy = self._copy, None
         self._buffer = None
         if copy is not None:
             copy.delete()
+
+
+def _copy_of_selection(image: Gimp.Image) -> Gegl.Buffer:
+    """The selection as it is now, in canvas coordinates: a change between two bands must not tear it.
+
+    Of the image's own: GIMP stores the selection of a duplicate with another curve (seen in 3.0 and 3.2).
+    """
+    bounds = Gimp.Selection.bounds(image)
+    place = Gegl.Rectangle.new(bounds.x1, bounds.y1, bounds.x2 - bounds.x1, bounds.y2 - bounds.y1)
+    if not bounds.non_empty:
+        place = Gegl.Rectangle.new(0, 0, 1, 1)
+    own = Gegl.Buffer.new(_SELECTION_FORMAT, place.x, place.y, place.width, place.height)
+    selected = image.get_selection().get_buffer()
+    own.set(place, _SELECTION_FORMAT, selected.get(place, 1.0, _SELECTION_FORMAT, Gegl.AbyssPolicy.NONE))
+    return own
 
 
 class _Writer:

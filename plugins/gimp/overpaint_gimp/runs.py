@@ -74,9 +74,11 @@ def run_recover(image: Gimp.Image) -> int:
         for client in clients:
             client.close()
     Gimp.progress_end()
-    if left and not inserted:
-        error = left[0].error
-        raise error if error is not None else RequestError(left[0].sentence)
+    if left:
+        error = left[0].error or RequestError(left[0].sentence)
+        if not inserted:
+            raise error
+        Gimp.message(error.message)
     return inserted
 
 
