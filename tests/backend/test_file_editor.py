@@ -71,7 +71,7 @@ def test_every_format_is_read_and_written_exactly(pixel_format: PixelFormat):
     editor = FileEditor()
     info = editor.open(pixels, pixel_format)
     rect = Rect(2, 3, 4, 5)
-    assert editor.open_reader(info.document_id).pixels(rect) == pixels[3:8, 2:6].tobytes()
+    assert editor.open_reader(info.document_id, rect).pixels(rect) == pixels[3:8, 2:6].tobytes()
 
     layer = noise((5, 4, pixel_format.channels), dtype, seed=2)
     writer = editor.begin_insertion(

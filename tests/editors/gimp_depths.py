@@ -120,8 +120,8 @@ def check_closed() -> list[str]:
     image.insert_layer(layer, None, 0)
     editor = GimpEditor(image)
     document_id = editor.active_document().document_id
-    reader = editor.open_reader(document_id)
     rect = Rect(0, 0, 4, 4)
+    reader = editor.open_reader(document_id, rect)
     plans = (LayerPlan(name="Result", rect=rect),)
     writer = editor.begin_insertion(document_id, Insertion(name="Result", layers=plans))
     writer.write(0, rect, bytes(64))
@@ -202,7 +202,7 @@ def _paint(layer: Gimp.Layer, data: bytes, babl_format: str = "R'G'B'A u8") -> N
 
 def _read(image: Gimp.Image, rect: Rect) -> bytes:
     editor = GimpEditor(image)
-    reader = editor.open_reader(editor.active_document().document_id)
+    reader = editor.open_reader(editor.active_document().document_id, rect)
     try:
         return b"".join(bytes(reader.pixels(band)) for band in rect.bands(5))
     finally:

@@ -198,3 +198,32 @@ for one in Gimp.get_images(): one.delete()
     assert results["again"] == ["success", ""]
     assert results["layers"] == 2
     assert not list((gimp.state / "clients/gimp").glob("*.json"))
+
+
+def test_a_small_part_of_a_huge_canvas_is_filled_and_all_of_it_refused(gimp: Gimp) -> None:
+    with DaemonProcess.start(gimp.folder):
+        results = gimp.run("""
+image = Gimp.Image.new(30000, 30000, Gimp.ImageBaseType.RGB)
+layer = Gimp.Layer.new(image, "Background", 30000, 30000, Gimp.ImageType.RGB_IMAGE, 100.0, Gimp.LayerMode.NORMAL)
+image.insert_layer(layer, None, 0)
+patch = Gimp.Layer.new(image, "Patch", 900, 900, Gimp.ImageType.RGB_IMAGE, 100.0, Gimp.LayerMode.NORMAL)
+image.insert_layer(patch, None, 0)
+patch.set_offsets(14600, 14600)
+put(patch, bytes((x * 7 + y * 3 + c * 50) % 256 if c < 3 else 255 for y in range(900) for x in range(900) for c in range(4)))
+image.select_rectangle(Gimp.ChannelOps.REPLACE, 14950, 14950, 200, 200)
+RESULTS["part"] = call("plug-in-overpaint-remove", image, engine="test-invert", seed=0)
+top = image.get_layers()[0]
+RESULTS["place"] = tree(image)[0][1:5]
+inverted = bytes(255 - value if i % 4 < 3 else 255 for i, value in enumerate(pixels(patch, 350, 350, 200, 200)))
+RESULTS["right pixels"] = pixels(top) == inverted
+Gimp.Selection.all(image)
+RESULTS["all"] = call("plug-in-overpaint-remove", image)
+image.delete()
+""")
+    assert results["part"] == ["success", ""]
+    assert results["place"] == [14950, 14950, 200, 200]
+    assert results["right pixels"]
+    status, sentence = results["all"]
+    assert status == "execution-error"
+    assert "30000 × 30000" in sentence
+    assert "smaller" in sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import pytest
 from tests.editors.driving import EditorRoot, KritaDriver, fresh_driver
 from tests.editors.driving.root import short_folder
-from tests.editors.krita_daemon import STATE_DIR, running_daemon
 from tests.editors.krita_install import PROJECT, install_plug_in
+from tests.integration.daemon_process import DaemonProcess
 
 _PHOTO = PROJECT / "tests/data/china.jpg"
 
@@ -37,19 +38,24 @@ pilot.settle()
 """
 
 
+def _environment(folder: Path) -> dict[str, str]:
+    """What makes Krita find the daemon of ``folder`` and keep its session files there."""
+    return {"OVERPAINT_STATE_DIR": str(folder / "state")}
+
+
 @pytest.fixture(scope="module")
-def state_dir() -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     with short_folder() as folder:
         yield folder
 
 
 @pytest.fixture(scope="module")
-def krita(editor_root: EditorRoot, state_dir: Path) -> Iterator[KritaDriver]:
+def krita(editor_root: EditorRoot, folder: Path) -> Iterator[KritaDriver]:
     """Krita with the plug-in and a daemon it can reach."""
-    environment = {STATE_DIR: str(state_dir)}
+    environment = _environment(folder)
     with (
-        running_daemon(state_dir),
-        fresh_driver(KritaDriver, editor_root, binds=[PROJECT, state_dir], environment=environment) as driver,
+        DaemonProcess.start(folder),
+        fresh_driver(KritaDriver, editor_root, binds=[PROJECT, folder], environment=environment) as driver,
     ):
         install_plug_in(driver)
         driver.start()
@@ -222,6 +228,26 @@ result = dict(texts=pilot.texts(), added=len(pilot.layers()) - known)
     assert result["added"] == 0
 
 
+def test_one_pixel_can_be_removed(krita: KritaDriver) -> None:
+    result = _run(
+        krita,
+        """
+from krita import Selection
+pilot.create(96, 80)
+selection = Selection(); selection.select(95, 79, 1, 1, 255); pilot.document.setSelection(selection)
+pilot.settle()
+pilot.choose_engine("embedded")
+pilot.press("remove")
+arrived = pilot.wait_for_layer(1)
+bounds = pilot.layers()[0].bounds()
+result = dict(arrived=arrived, texts=pilot.texts(),
+    bounds=[bounds.x(), bounds.y(), bounds.width(), bounds.height()])
+""",
+    )
+    assert result["arrived"], result["texts"]
+    assert result["bounds"] == [95, 79, 1, 1]
+
+
 def test_the_prompt_is_greyed_with_a_reason_where_it_changes_nothing(krita: KritaDriver) -> None:
     result = _run(
         krita,
@@ -308,10 +334,10 @@ result = dict(arrived=arrived, texts=texts, stalls=stalls, idle=idle)
 
 def test_a_result_that_came_while_krita_was_closed_is_offered(editor_root: EditorRoot) -> None:
     with (
-        short_folder() as state,
-        running_daemon(state),
+        short_folder() as folder,
+        DaemonProcess.start(folder),
         fresh_driver(
-            KritaDriver, editor_root, binds=[PROJECT, state], environment={STATE_DIR: str(state)}
+            KritaDriver, editor_root, binds=[PROJECT, folder], environment=_environment(folder)
         ) as driver,
     ):
         install_plug_in(driver)
@@ -376,10 +402,11 @@ for side in result:
 
 
 def test_a_state_folder_that_cannot_be_used_is_said_in_the_docker(editor_root: EditorRoot) -> None:
-    with short_folder() as state:
-        (state / "clients").write_text("in the way")
+    with short_folder() as folder:
+        (folder / "state").mkdir()
+        (folder / "state" / "clients").write_text("in the way")
         with fresh_driver(
-            KritaDriver, editor_root, binds=[PROJECT, state], environment={STATE_DIR: str(state)}
+            KritaDriver, editor_root, binds=[PROJECT, folder], environment=_environment(folder)
         ) as driver:
             install_plug_in(driver)
             driver.start()
@@ -389,15 +416,15 @@ docker = next(d for d in Krita.instance().dockers() if d.objectName() == "overpa
 result = docker.widget().text()
 """
             )
-    assert f"cannot keep its files in {state}/clients/krita" in result
+    assert f"cannot keep its files in {folder}/state/clients/krita" in result
     assert "restart Krita" in result
 
 
 def test_without_a_daemon_the_docker_says_what_to_do(editor_root: EditorRoot) -> None:
     with (
-        short_folder() as state,
+        short_folder() as folder,
         fresh_driver(
-            KritaDriver, editor_root, binds=[PROJECT, state], environment={STATE_DIR: str(state)}
+            KritaDriver, editor_root, binds=[PROJECT, folder], environment=_environment(folder)
         ) as driver,
     ):
         install_plug_in(driver)
@@ -419,3 +446,30 @@ result = dict(link=link, button=button, status=pilot.texts().get("overpaint_stat
     assert "overpaint serve" in result["link"]
     assert result["button"]
     assert "overpaint serve" in result["status"]
+
+
+def test_a_wrong_token_is_said(editor_root: EditorRoot) -> None:
+    with short_folder() as folder, DaemonProcess.start(folder) as daemon:
+        stale = folder / "stale.json"
+        dataclasses.replace(daemon.info, token="of a daemon before").write(stale)
+        environment = {**_environment(folder), "OVERPAINT_CONNECTION": str(stale)}
+        with fresh_driver(
+            KritaDriver, editor_root, binds=[PROJECT, folder], environment=environment
+        ) as driver:
+            install_plug_in(driver)
+            driver.start()
+            driver.run(_PRELUDE)
+            result = _run(
+                driver,
+                """
+pilot.create(64, 64)
+pilot.select_ellipse(10, 10, 40, 40, 4)
+said = pilot.wait_for_text("link", "token", 15.0)
+pilot.press("fill")
+pilot.wait_for_text("status", "token", 15.0)
+result = dict(said=said, status=pilot.texts().get("overpaint_status"), layers=len(pilot.layers()))
+""",
+            )
+    assert result["said"]
+    assert "token" in result["status"]
+    assert result["layers"] == 1

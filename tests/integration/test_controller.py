@@ -195,7 +195,7 @@ def test_a_canvas_of_30000_px_is_fine_if_the_selection_is_not(artist):
     """Only the Context is read, so the canvas may be as large as the editor can hold."""
 
     class Huge(FakeEditor):
-        def open_reader(self, document_id):
+        def open_reader(self, document_id, area):
             class Reader:
                 def pixels(self, rect):
                     return bytes((rect.x % 200, 50, 60, 255)) * rect.area

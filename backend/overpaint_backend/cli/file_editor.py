@@ -172,7 +172,7 @@ class FileEditor:
             return None
         return Rect.from_edges(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
-    def open_reader(self, document_id: str) -> _Reader:
+    def open_reader(self, document_id: str, area: Rect) -> _Reader:
         """See EditorPort."""
         return _Reader(self._now(document_id))
 

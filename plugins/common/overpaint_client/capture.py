@@ -40,7 +40,7 @@ def capture(
     has_mask = not isinstance(request.operation, Expand)
     image: list[Bytes] = []
     mask: list[Bytes] = []
-    reader = port.open_reader(info.document_id)
+    reader = port.open_reader(info.document_id, visible)
     try:
         for band in visible.bands(_rows_at_once(visible, info.format)):
             image.append(reader.pixels(band))

@@ -69,7 +69,7 @@ class PixelReader(Protocol):
     """Reads a document as it looks: the composite of the visible layers."""
 
     def pixels(self, rect: Rect) -> Bytes:
-        """Pixels of ``rect``, which lies inside the canvas, in the document's ``DocumentInfo.format``.
+        """Pixels of ``rect``, which lies inside the area, in the document's ``DocumentInfo.format``.
 
         Straight alpha, rows without padding, exactly ``rect.area * format.bytes_per_pixel`` bytes. Transparent
         places have alpha 0.
@@ -77,7 +77,7 @@ class PixelReader(Protocol):
         ...
 
     def selection(self, rect: Rect) -> Bytes:
-        """The soft selection in ``rect``, which lies inside the canvas: one byte a pixel, 0 = not selected."""
+        """The soft selection in ``rect``, which lies inside the area: one byte a pixel, 0 = not selected."""
         ...
 
     def close(self) -> None:
@@ -148,8 +148,12 @@ class EditorPort(Protocol):
         """
         ...
 
-    def open_reader(self, document_id: str) -> PixelReader:
+    def open_reader(self, document_id: str, area: Rect) -> PixelReader:
         """Start reading a document.
+
+        Args:
+            document_id: which.
+            area: part of the canvas; nothing outside it will be asked of the reader.
 
         Raises:
             NoDocument: it is closed.

@@ -77,7 +77,7 @@ class KritaEditor:
         bounds = Rect(selection.x(), selection.y(), max(0, selection.width()), max(0, selection.height()))
         return None if bounds.is_empty else bounds
 
-    def open_reader(self, document_id: str) -> _Reader:
+    def open_reader(self, document_id: str, area: Rect) -> _Reader:
         """See EditorPort."""
         document = self._find(document_id)
         return _Reader(document, _describe(document, document_id))

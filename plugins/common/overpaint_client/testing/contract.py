@@ -128,7 +128,7 @@ def _write(
 
 def _read(harness: Harness, document_id: str, rect: Rect) -> bytes:
     info = harness.port.document(document_id)
-    reader = harness.port.open_reader(document_id)
+    reader = harness.port.open_reader(document_id, rect)
     try:
         return _to_rgba8(reader.pixels(rect), info.format)
     finally:
@@ -171,6 +171,18 @@ class EditorContract:
         rows = [_picture()[(y * 40 + 3) * 4 : (y * 40 + 14) * 4] for y in range(5, 11)]
         assert _read(harness, document_id, part) == b"".join(rows)
 
+    def test_a_part_of_a_large_document_is_read_exactly(self, harness: Harness) -> None:
+        size = Size(1400, 900)
+        row = b"".join(bytes((x % 256, x // 7 % 256, 255 - x % 256, 255)) for x in range(size.width))
+        document_id = harness.open_document("Large", size, row * size.height)
+        rect = Rect(1100, 700, 60, 40)
+        document = harness.port.open_reader(document_id, rect)
+        info = harness.port.document(document_id)
+        part = Rect(1110, 705, 50, 30)
+        read = _to_rgba8(document.pixels(part), info.format)
+        document.close()
+        assert read == row[part.left * 4 : part.right * 4] * part.height
+
     def test_transparent_pixels_have_alpha_0(self, harness: Harness) -> None:
         picture = bytearray(_picture())
         picture[0:4] = bytes(4)
@@ -191,7 +203,7 @@ class EditorContract:
         bounds = harness.port.selection_bounds(document_id)
         assert bounds is not None
         assert bounds.contains(rect), bounds
-        reader = harness.port.open_reader(document_id)
+        reader = harness.port.open_reader(document_id, Rect.from_size(_SIZE))
         whole = bytes(reader.selection(Rect.from_size(_SIZE)))
         part = bytes(reader.selection(rect))
         reader.close()
@@ -321,7 +333,7 @@ class EditorContract:
         _write(
             harness, document_id, Insertion(name="Fill", layers=(plan,)), [_solid(rect.size, (1, 1, 1, 255))]
         )
-        reader = harness.port.open_reader(document_id)
+        reader = harness.port.open_reader(document_id, rect)
         kept = bytes(reader.selection(rect))
         reader.close()
         assert kept == mask
@@ -349,7 +361,7 @@ class EditorContract:
         writer.abort()
         _raises(NoDocument, lambda: harness.port.document(document_id))
         _raises(NoDocument, lambda: harness.port.selection_bounds(document_id))
-        _raises(NoDocument, lambda: harness.port.open_reader(document_id))
+        _raises(NoDocument, lambda: harness.port.open_reader(document_id, Rect(0, 0, 4, 4)))
         assert harness.port.document(keep).canvas == _SIZE
 
     def test_an_unsupported_color_model_is_refused_with_advice(self, harness: Harness) -> None:

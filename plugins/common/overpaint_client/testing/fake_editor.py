@@ -87,7 +87,7 @@ class FakeEditor:
         selection = self._find(document_id).selection
         return None if selection is None else selection[0]
 
-    def open_reader(self, document_id: str) -> PixelReader:
+    def open_reader(self, document_id: str, area: Rect) -> PixelReader:
         """See EditorPort."""
         self.document(document_id)
         return _Reader(self._find(document_id), self.pixel_format)
