@@ -12,6 +12,7 @@ import typer
 
 from overpaint_protocol.version import PRODUCT_VERSION
 
+from .models_app import models_app
 from .outcome import end_with
 
 __all__ = ["app", "main"]
@@ -23,6 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(models_app, name="models")
 
 _Image = Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP or TIFF.", metavar="IMAGE")]
 _Mask = Annotated[
