@@ -9,7 +9,8 @@ import pytest
 
 from overpaint_backend.models.errors import ModelDamaged, ModelError, ModelRefused, UnknownModel
 from overpaint_backend.models.importer import import_model
-from overpaint_backend.models.store import MODELS_DIR_VARIABLE, ModelSettings, ModelStore, check_relative
+from overpaint_backend.models.manifest import check_relative
+from overpaint_backend.models.store import MODELS_DIR_VARIABLE, ModelSettings, ModelStore
 
 from .builders import sd_checkpoint, write_folder, write_safetensors
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import DownloadFailed, ModelError, ModelRefused
-from .store import check_relative
+from .manifest import check_relative
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -20,6 +20,7 @@ from .catalog import title_for
 from .errors import ModelError, ModelRefused
 from .layout import PICKLES, select_files
 from .licences import licence_for
+from .manifest import check_relative
 from .recognise import Recognised, component_names, needed_configs, recognise_folder, recognise_tensors
 from .safetensors_header import read_header
 from .store import (
@@ -29,7 +30,6 @@ from .store import (
     OnProgress,
     Staging,
     check_id,
-    check_relative,
     hash_file,
 )
 

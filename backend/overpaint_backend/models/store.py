@@ -17,21 +17,20 @@ dies at any point leaves either the whole model or none.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path, PurePosixPath
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import filelock
 import platformdirs
 
 from .errors import ModelDamaged, ModelError, UnknownModel
+from .manifest import FILES_FOLDER, InstalledModel, ModelFile, from_plain, read_json, to_plain, write_json
 
 __all__ = [
     "MODELS_DIR_VARIABLE",
@@ -43,7 +42,6 @@ __all__ = [
     "OnProgress",
     "Staging",
     "check_id",
-    "check_relative",
     "hash_file",
 ]
 
@@ -54,58 +52,9 @@ OnProgress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
 _MANIFEST = "model.json"
-_FILES = "files"
-_FORMAT = 1
-_KINDS = frozenset({"diffusers", "single-file", "denoiser", "lora"})
 _CHUNK_BYTES = 1024 * 1024
-_MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _RESERVED_IDS = frozenset({"embedded", "settings.json"})
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """One file of a model. path: relative to the model's ``base``, with slashes. sha256: 64 hex digits."""
-
-    path: str
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstalledModel:
-    """A model that is here, whole.
-
-    kind: "diffusers" (a folder with model_index.json), "single-file" (a checkpoint with all its parts), "denoiser" (the
-        network alone: it needs a base model of its family), "lora".
-    path: the folder, or the file unless kind is "diffusers".
-    base: the folder that ``files`` are relative to. is_external: it is not ours and is never changed or deleted.
-    commercial_use: None if unknown or if it depends on who uses it. variant: "fp16" and such if the weights' file names
-        carry it, else empty. source: where it came from. revision: the hub's commit, empty for local files.
-    installed_at: UTC, ISO 8601.
-    native_px: side of the square it was trained on, where that is not its family's; None if it is.
-    """
-
-    id: str
-    title: str
-    family: str
-    kind: str
-    path: Path
-    base: Path
-    is_external: bool
-    licence: str
-    commercial_use: bool | None
-    files: tuple[ModelFile, ...]
-    source: str
-    revision: str
-    variant: str
-    installed_at: str
-    native_px: int | None = None
-
-    @property
-    def total_bytes(self) -> int:
-        """Size of all its files."""
-        return sum(file.bytes for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +78,7 @@ class Staging:
     def __init__(self, store: ModelStore, folder: Path, model_id: str) -> None:
         self._store = store
         self.folder = folder
-        self.files = folder / _FILES
+        self.files = folder / FILES_FOLDER
         self.model_id = model_id
 
     def clear(self) -> None:
@@ -153,7 +102,7 @@ class Staging:
         try:
             if model.is_external and self.files.exists():
                 shutil.rmtree(self.files)
-            _write_json(self.folder / _MANIFEST, _to_plain(model))
+            write_json(self.folder / _MANIFEST, to_plain(model))
             target = self._store.root / self.model_id
             if target.exists():
                 raise ModelError(f"A model called “{self.model_id}” is there already. Remove it first.")
@@ -226,7 +175,7 @@ class ModelStore:
         if not _ID.fullmatch(model_id) or not folder.is_dir():
             self.get(model_id)
         try:
-            model = _from_plain(_read_json(folder / _MANIFEST), folder)
+            model = from_plain(read_json(folder / _MANIFEST), folder)
         except (OSError, ValueError) as error:
             raise ModelDamaged(
                 f"The model “{model_id}” has no readable description. Remove it and add it again.",
@@ -296,7 +245,7 @@ class ModelStore:
     def settings(self) -> ModelSettings:
         """What was chosen; the defaults where nothing readable was."""
         try:
-            plain = _read_json(self.root / "settings.json")
+            plain = read_json(self.root / "settings.json")
         except (OSError, ValueError):
             return ModelSettings()
         # A file somebody edited by hand: anything but a plain "false" keeps the stricter choice.
@@ -310,7 +259,7 @@ class ModelStore:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            _write_json(self.root / "settings.json", asdict(settings))
+            write_json(self.root / "settings.json", asdict(settings))
         except OSError as error:
             raise ModelError(
                 f"The setting could not be written to {self.root}. Check that the folder can be written.",
@@ -340,7 +289,7 @@ class ModelStore:
     @staticmethod
     def _read(folder: Path) -> tuple[InstalledModel | None, str]:
         try:
-            model = _from_plain(_read_json(folder / _MANIFEST), folder)
+            model = from_plain(read_json(folder / _MANIFEST), folder)
         except (OSError, ValueError):
             return None, "its description cannot be read."
         for file in model.files:
@@ -361,19 +310,6 @@ def check_id(model_id: str) -> None:
         )
 
 
-def check_relative(path: str) -> str:
-    """``path`` if it stays inside the folder it is relative to, on every system.
-
-    Raises:
-        ValueError: it does not.
-    """
-    parts = PurePosixPath(path).parts
-    is_inside = bool(parts) and not path.startswith("/") and not {"..", "."} & set(path.split("/"))
-    if not is_inside or any(letter in path for letter in '\\:\0<>"|?*'):
-        raise ValueError(f"not a path inside a model: {path!r}")
-    return path
-
-
 def hash_file(path: Path, on_progress: OnProgress | None = None) -> str:
     """The sha256 of a file, as 64 hex digits."""
     digest = hashlib.sha256()
@@ -392,65 +328,6 @@ def _shifted(on_progress: OnProgress | None, before: int, total: int) -> OnProgr
     if on_progress is None:
         return None
     return lambda done, _: on_progress(before + done, total)
-
-
-def _to_plain(model: InstalledModel) -> dict[str, Any]:
-    plain: dict[str, Any] = {"format": _FORMAT, **asdict(model)}
-    del plain["path"], plain["base"], plain["is_external"]
-    plain["folder"] = str(model.base.absolute()) if model.is_external else None
-    plain["file"] = None if model.kind == "diffusers" else model.path.name
-    return plain
-
-
-def _from_plain(plain: dict[str, Any], folder: Path) -> InstalledModel:
-    try:
-        if plain["format"] != _FORMAT or plain["id"] != folder.name or plain["kind"] not in _KINDS:
-            raise ValueError("of another version, or moved")
-        external = plain["folder"]
-        base = Path(external) if external is not None else folder / _FILES
-        name = plain["file"]
-        files = tuple(
-            ModelFile(check_relative(file["path"]), int(file["bytes"]), str(file["sha256"]))
-            for file in plain["files"]
-        )
-        texts = {field.name: plain[field.name] for field in fields(InstalledModel) if field.type == "str"}
-        if not all(isinstance(text, str) for text in texts.values()):
-            raise ValueError("a text is not one")
-        commercial_use = plain["commercial_use"]
-        if commercial_use not in (True, False, None):
-            raise ValueError("commercial_use")
-        native_px = plain.get("native_px")
-        if native_px is not None and not (type(native_px) is int and 16 <= native_px <= 8192):
-            raise ValueError("native_px")
-        return InstalledModel(
-            **texts,
-            native_px=native_px,
-            path=base if name is None else base / check_relative(name),
-            base=base,
-            is_external=external is not None,
-            commercial_use=commercial_use,
-            files=files,
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not a manifest: {error!r}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_MANIFEST_BYTES:
-        raise ValueError("too long")
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(plain, dict):
-        raise ValueError("not an object")
-    return plain
-
-
-def _write_json(path: Path, plain: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(plain, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _sync_folder(folder: Path) -> None:
