@@ -13,6 +13,7 @@ from overpaint_backend.models.errors import ModelError, UnknownModel
 from overpaint_backend.models.hub import Hub
 from overpaint_backend.models.importer import Outcome, format_bytes, import_all, import_model
 from overpaint_backend.models.licences import Licence, describe_commercial_use, licence_for
+from overpaint_backend.models.single_file import RUNNABLE_FAMILIES
 from overpaint_backend.models.store import InstalledModel, ModelSettings, ModelStore, OnProgress
 
 from .outcome import FAILED, OK, complain, print_json, say
@@ -300,7 +301,11 @@ def _say_installed(model: InstalledModel) -> None:
         f"{model.id} is {where}: {model.title}, {model.family} ({model.kind}), {format_bytes(model.total_bytes)}."
     )
     if model.kind == "denoiser":
-        say("  It is a network without its VAE and text encoder, and will be offered when its base model is.")
+        say("  It is a network without its VAE and text encoder: it is kept and not offered to the editors.")
+    elif model.kind == "single-file" and model.family not in RUNNABLE_FAMILIES:
+        say(
+            "  Models of this family run from a diffusers folder only: this file is kept and not offered to the editors."
+        )
 
 
 def _say_hidden(count: int) -> None:
