@@ -206,4 +206,9 @@ def test_bands_hold_whole_rows_and_all_of_them():
 
 
 def test_prompt_is_part_of_fill():
-    assert codec.to_plain(Fill(prompt="x")) == {"type": "fill", "prompt": "x", "negative_prompt": ""}
+    assert codec.to_plain(Fill(prompt="x")) == {
+        "type": "fill",
+        "prompt": "x",
+        "negative_prompt": "",
+        "settings": {},
+    }

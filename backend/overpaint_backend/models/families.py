@@ -106,6 +106,7 @@ class Family:
     parameters: of all components together. largest: of the largest one, which must fit when others wait elsewhere.
     licence: name of the original weights' licence. commercial_use: whether it allows that; None if it depends.
     extra: further arguments of every call.
+    main_config: what the pipelines read from the main component's config although its class does not write it.
     """
 
     id: str
@@ -141,6 +142,12 @@ class Family:
     licence: str
     commercial_use: bool | None
     extra: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    main_config: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def cell_px(self) -> int:
+        """Side of the square that can only be painted or kept as a whole."""
+        return 8 if self.layout is LatentLayout.SPATIAL else 16
 
     def memory_bytes(self, dtype: str) -> int:
         """Bytes of all weights in ``dtype``, a key of BYTES_PER_WEIGHT."""
@@ -164,7 +171,7 @@ _ALL = (
         pipelines=Pipelines(paint="StableDiffusionInpaintPipeline"),
         main="unet",
         native_px=512,
-        multiple_px=64,
+        multiple_px=16,
         mask=MaskConvention.CHANNELS,
         has_controlnets=True,
         trained_to_fill=True,
@@ -187,7 +194,7 @@ _ALL = (
         ),
         main="unet",
         native_px=512,
-        multiple_px=64,
+        multiple_px=16,
         mask=MaskConvention.LATENTS,
         has_controlnets=True,
         trained_to_fill=False,
@@ -208,7 +215,7 @@ _ALL = (
         pipelines=Pipelines(paint="StableDiffusionXLInpaintPipeline"),
         main="unet",
         native_px=1024,
-        multiple_px=64,
+        multiple_px=16,
         mask=MaskConvention.CHANNELS,
         has_controlnets=True,
         trained_to_fill=True,
@@ -233,7 +240,7 @@ _ALL = (
         ),
         main="unet",
         native_px=1024,
-        multiple_px=64,
+        multiple_px=16,
         mask=MaskConvention.LATENTS,
         has_controlnets=True,
         trained_to_fill=False,
@@ -488,6 +495,7 @@ _ALL = (
         largest=8.9 * _B,
         licence="Apache-2.0",
         commercial_use=True,
+        main_config=MappingProxyType({"guidance_embeds": False}),
     ),
     Family(
         id="kandinsky22",
