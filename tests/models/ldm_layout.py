@@ -13,25 +13,28 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Widths:
-    """base: channels of the first level. text: of the first text encoder, text_2: of XL's second. layers: of both."""
+    """base: channels of the first level. text: of the first text encoder, text_2: of XL's second. layers: of both.
+    size: of the embedding of each number that tells XL a picture's size.
+    """
 
     base: int
     text: int
     text_2: int
     layers: int
     vae: int
+    size: int
 
 
-TINY = Widths(base=32, text=64, text_2=128, layers=2, vae=32)
+TINY = Widths(base=32, text=64, text_2=128, layers=2, vae=32, size=32)
 # The widths of the two text encoders differ: diffusers tells them apart by that.
-FULL = Widths(base=320, text=768, text_2=1280, layers=12, vae=128)
+FULL = Widths(base=320, text=768, text_2=1280, layers=12, vae=128, size=256)
 WORDS = 49408
 
 
 def checkpoint(widths: Widths, *, xl: bool, inputs: int) -> Shapes:
     shapes: Shapes = {}
     context = widths.text + widths.text_2 if xl else widths.text
-    pooled_and_sizes = widths.text_2 + 6 * 32
+    pooled_and_sizes = widths.text_2 + 6 * widths.size
     _unet(shapes, widths.base, context, inputs, pooled_and_sizes if xl else 0)
     _vae(shapes, widths.vae)
     if xl:

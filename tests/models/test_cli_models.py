@@ -133,6 +133,7 @@ def test_commercial_only_is_kept_and_hides(run, tmp_path: Path):
     assert "unclear" not in out
     assert err.startswith("1 hidden")
     assert "flux1-fill" not in run("list", "--known")[1]
+    assert "stays hidden" in run("import", file, "--id", "later")[1]
     run("settings", "--any-use")
     assert "unclear" in run("list")[1]
     assert "flux1-fill" in run("list", "--known")[1]

@@ -35,6 +35,8 @@ def test_the_layout_of_these_tests_is_the_real_one():
     assert count(real, "model.diffusion_model.") == 859_520_964
     assert count(real, "cond_stage_model.") == 123_060_480
     assert count(real, "first_stage_model.") == 83_653_863
+    real_xl = checkpoint(FULL, xl=True, inputs=4)
+    assert count(real_xl, "model.diffusion_model.") == 2_567_463_684
     assert len([name for name in real if name.startswith("model.diffusion_model.")]) == 686
 
 
@@ -48,6 +50,7 @@ def test_configs_follow_from_the_tensors(family: str, tmp_path: Path):
         assert unet["transformer_layers_per_block"] == [1, 2, 10]
         assert unet["attention_head_dim"] == [5, 10, 20]
         assert unet["cross_attention_dim"] == 2048
+        assert (unet["addition_time_embed_dim"], unet["projection_class_embeddings_input_dim"]) == (256, 2816)
         assert unet["down_block_types"] == ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"]
     else:
         assert unet["block_out_channels"] == [320, 640, 1280, 1280]

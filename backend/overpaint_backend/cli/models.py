@@ -193,7 +193,7 @@ def run_import(
         if as_json:
             print_json({"ok": True, "model": _plain(model)})
         else:
-            _say_installed(model)
+            _say_installed(store, model)
         return OK
     if model_id is not None or family is not None:
         raise ModelError(f"{path} holds several models or none. --id and --family go with one model.")
@@ -202,7 +202,7 @@ def run_import(
         for outcome in import_all(store, path, link=link, licence=licence, on_progress=on_progress):
             outcomes.append(outcome)
             if not as_json and outcome.model is not None:
-                _say_installed(outcome.model)
+                _say_installed(store, outcome.model)
             elif not as_json:
                 complain(f"Left out {outcome.path}: {outcome.reason}")
     taken = [outcome.model for outcome in outcomes if outcome.model is not None]
@@ -245,7 +245,7 @@ def run_add(
         # A script may run this every time: no hub is asked for what is here.
         model = store.get(known.id)
         if revision in (None, model.revision):
-            return _end_add(model, as_json=as_json)
+            return _end_add(store, model, as_json=as_json)
     hub = Hub()
     plan = plan_download(
         hub,
@@ -259,13 +259,13 @@ def run_add(
     if store.has(plan.model_id):
         model = store.get(plan.model_id)
         if (model.source, model.revision) == (f"hub:{plan.remote.repo}", plan.remote.commit):
-            return _end_add(model, as_json=as_json)
+            return _end_add(store, model, as_json=as_json)
     if not _agree(plan, yes=yes, as_json=as_json):
         complain("Nothing was downloaded.")
         return FAILED
     with _progress(f"Downloading {plan.model_id}") as on_progress:
         model = download(hub, store, plan, on_progress)
-    return _end_add(model, as_json=as_json)
+    return _end_add(store, model, as_json=as_json)
 
 
 def _agree(plan: Plan, *, yes: bool, as_json: bool) -> bool:
@@ -287,15 +287,16 @@ def _agree(plan: Plan, *, yes: bool, as_json: bool) -> bool:
     return input("Download it and accept the licence? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _end_add(model: InstalledModel, *, as_json: bool) -> int:
+def _end_add(store: ModelStore, model: InstalledModel, *, as_json: bool) -> int:
     if as_json:
         print_json({"ok": True, "model": _plain(model)})
     else:
-        _say_installed(model)
+        _say_installed(store, model)
     return OK
 
 
-def _say_installed(model: InstalledModel) -> None:
+def _say_installed(store: ModelStore, model: InstalledModel) -> None:
+    is_hidden = model.commercial_use is not True and store.settings().commercial_only
     where = "used where it is" if model.is_external else "installed"
     say(
         f"{model.id} is {where}: {model.title}, {model.family} ({model.kind}), {format_bytes(model.total_bytes)}."
@@ -306,6 +307,12 @@ def _say_installed(model: InstalledModel) -> None:
         say(
             "  Models of this family run from a diffusers folder only: this file is kept and not offered to the editors."
         )
+    elif model.kind != "lora":
+        say(
+            "  A daemon that runs already offers it after “overpaint stop”; the editors start a new one by themselves."
+        )
+    if is_hidden:
+        say("  It stays hidden while only models for commercial use are offered (overpaint models settings).")
 
 
 def _say_hidden(count: int) -> None:
