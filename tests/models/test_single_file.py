@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,17 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
+from overpaint_backend.engines.base import Device, FillRequest, GenerationSettings, OperationName
+from overpaint_backend.engines.diffusion.loading import quiet
+from overpaint_backend.engines.diffusion.provider import DiffusionProvider
 from overpaint_backend.engines.diffusion.single_file import load_single_file
 from overpaint_backend.models.errors import ModelRefused
 from overpaint_backend.models.families import FAMILIES
 from overpaint_backend.models.importer import import_model
-from overpaint_backend.models.single_file import RUNNABLE_FAMILIES, write_configs
+from overpaint_backend.models.single_file import write_configs
 from overpaint_backend.models.store import ModelStore
 
-from .builders import tensors
+from .builders import flux_transformer, safetensors_bytes, tensors
 from .ldm_layout import FULL, TINY, checkpoint, count
 
 KINDS = {
@@ -93,16 +95,7 @@ def test_a_checkpoint_with_a_hole_is_refused(tmp_path: Path):
         write_configs(tensors(shapes), "sd15", tmp_path)
 
 
-@pytest.mark.parametrize("family", KINDS)
-def test_a_checkpoint_under_a_misleading_name_runs_offline(
-    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    import diffusers
-
-    assert family in RUNNABLE_FAMILIES
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
-    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
-    file = tmp_path / "detail_tweaker_lora_flux.safetensors"
+def write_checkpoint(file: Path, family: str) -> dict[str, np.ndarray]:
     random = np.random.default_rng(5)
     weights = {
         # Norms need gains around one, or nothing comes through.
@@ -112,30 +105,71 @@ def test_a_checkpoint_under_a_misleading_name_runs_offline(
         for name, shape in checkpoint(TINY, **KINDS[family]).items()
     }
     save_file(weights, file)
-    model = import_model(ModelStore(tmp_path / "models"), file, link=True)
-    assert (model.family, model.kind) == (family, "single-file")
+    return weights
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_every_weight_of_a_checkpoint_is_in_the_pipeline(family: str, tmp_path: Path):
+    import diffusers
+
+    file = tmp_path / "x.safetensors"
+    weights = write_checkpoint(file, family)
+    model = import_model(ModelStore(tmp_path / "models"), file)
     options = {} if KINDS[family]["xl"] else {"safety_checker": None, "requires_safety_checker": False}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' advice to programmers
-        pipeline_class = getattr(diffusers, FAMILIES[family].pipelines.paint)
-        pipeline = load_single_file(model, pipeline_class, torch.float32, options)
-        pipeline.set_progress_bar_config(disable=True)
-        picture, mask = torch.full((1, 3, 64, 64), 0.5), torch.ones(1, 1, 64, 64)
-        answer = pipeline(
-            "a cat",
-            image=picture,
-            mask_image=mask,
-            num_inference_steps=2,
-            strength=0.99,
-            height=64,
-            width=64,
-            generator=torch.Generator().manual_seed(0),
-            output_type="np",
+    with quiet():
+        pipeline = load_single_file(
+            model, getattr(diffusers, FAMILIES[family].pipelines.paint), torch.float32, options
         )
-    assert np.isfinite(answer.images).all()
-    # Nothing was left as it came out of the constructor: every tensor of the checkpoint is in the pipeline.
-    loaded = pipeline.unet.state_dict()
-    key = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    parts = {"unet": "model.diffusion_model.", "vae": "first_stage_model."}
+    for part, start in parts.items():
+        loaded = getattr(pipeline, part).state_dict()
+        assert len(loaded) == len([name for name in weights if name.startswith(start)])
+        assert all(torch.isfinite(tensor).all() for tensor in loaded.values())
     source = weights["model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"]
-    assert np.array_equal(loaded[key].numpy(), source)
-    assert len(loaded) == len([name for name in weights if name.startswith("model.diffusion_model.")])
+    key = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    assert np.array_equal(pipeline.unet.state_dict()[key].numpy(), source)
+    texts = [pipeline.text_encoder, *([pipeline.text_encoder_2] if KINDS[family]["xl"] else [])]
+    assert not [name for text in texts for name, tensor in text.state_dict().items() if tensor.is_meta]
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_a_checkpoint_under_a_misleading_name_paints_offline(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    file = tmp_path / "detail_tweaker_lora_flux.safetensors"
+    write_checkpoint(file, family)
+    store = ModelStore(tmp_path / "models")
+    model = import_model(store, file, link=True)
+    assert (model.family, model.kind) == (family, "single-file")
+    # The checkpoint is as narrow as its tests want it, and so is its picture.
+    manifest = store.root / model.id / "model.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"native_px": 64}))
+    (engine,) = DiffusionProvider(store).engines()
+    assert engine.info().id == model.id
+    session = engine.open(Device())
+    try:
+        mask = np.zeros((64, 64), np.float32)
+        mask[16:48, 16:48] = 1
+        request = FillRequest(
+            image=np.full((64, 64, 3), 0.5, np.float32),
+            mask=mask,
+            known=np.ones((64, 64), np.bool_),
+            operation=OperationName.FILL,
+            prompt="a cat",
+            settings=GenerationSettings(steps=2),
+            seed=1,
+        )
+        painted = session.fill(request, lambda step: None).image
+    finally:
+        session.close()
+    assert painted.shape == (64, 64, 3)
+    assert np.isfinite(painted).all()
+
+
+def test_single_files_of_other_families_are_kept_and_not_offered(tmp_path: Path):
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(safetensors_bytes(flux_transformer()))
+    store = ModelStore(tmp_path / "models")
+    assert import_model(store, file).kind == "denoiser"
+    assert list(DiffusionProvider(store).engines()) == []

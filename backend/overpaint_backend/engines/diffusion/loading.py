@@ -18,6 +18,8 @@ from overpaint_backend.models.families import Family
 from overpaint_backend.models.store import InstalledModel
 from overpaint_protocol.errors import EngineError
 
+from .single_file import load_single_file
+
 __all__ = ["Loaded", "load_pipeline", "quiet"]
 
 
@@ -48,7 +50,8 @@ def load_pipeline(model: InstalledModel, family: Family, dtype: torch.dtype) -> 
         MemoryError, RuntimeError: memory ran out.
     """
     try:
-        index = json.loads((model.path / "model_index.json").read_text(encoding="utf-8"))
+        is_file = model.kind == "single-file"
+        index = {} if is_file else json.loads((model.path / "model_index.json").read_text(encoding="utf-8"))
         is_controlled = bool(family.pipelines.controlled) and "controlnet" in index
         with quiet():
             pipeline = _load(
@@ -64,7 +67,8 @@ def load_pipeline(model: InstalledModel, family: Family, dtype: torch.dtype) -> 
     main.register_to_config(
         **{key: value for key, value in family.main_config.items() if key not in main.config}
     )
-    return Loaded(pipeline, is_controlled, model.native_px or _native_px(model.path, family))
+    native_px = model.native_px or (family.native_px if is_file else _native_px(model.path, family))
+    return Loaded(pipeline, is_controlled, native_px)
 
 
 def _load(model: InstalledModel, class_name: str, dtype: torch.dtype) -> Any:
@@ -83,6 +87,8 @@ def _load(model: InstalledModel, class_name: str, dtype: torch.dtype) -> Any:
         from .processor import PictureProcessor
 
         options["processor"] = PictureProcessor.from_folder(model.path / "processor")
+    if model.kind == "single-file":
+        return load_single_file(model, pipeline_class, dtype, options)
     if model.variant:
         options["variant"] = model.variant
     return pipeline_class.from_pretrained(

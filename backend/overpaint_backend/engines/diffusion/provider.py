@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from overpaint_backend.engines.base import Device, EngineInfo, EngineSession, OperationName
 from overpaint_backend.models.families import FAMILIES, Family
+from overpaint_backend.models.single_file import RUNNABLE_FAMILIES
 from overpaint_backend.models.store import InstalledModel, ModelStore
 from overpaint_protocol.errors import EngineError
 
@@ -27,9 +28,7 @@ class DiffusionProvider:
         Raises:
             EngineError: models are installed and the libraries to run them are not.
         """
-        models = [
-            model for model in self._store.models() if model.kind == "diffusers" and model.family in FAMILIES
-        ]
+        models = [model for model in self._store.models() if _can_run(model)]
         missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
         if models and missing:
             raise EngineError(
@@ -37,6 +36,12 @@ class DiffusionProvider:
                 detail=f"missing: {', '.join(missing)}",
             )
         return [DiffusionEngine(model, FAMILIES[model.family]) for model in models]
+
+
+def _can_run(model: InstalledModel) -> bool:
+    if model.kind == "single-file":
+        return model.family in RUNNABLE_FAMILIES
+    return model.kind == "diffusers" and model.family in FAMILIES
 
 
 class DiffusionEngine:
