@@ -137,6 +137,6 @@ class EngineRegistry:
             self._provided[name] = tuple(key for key in ids if key not in taken)
         for engine_id, engine in zip(ids, offered, strict=True):
             if engine_id in taken:
-                self._broken[engine_id] = "its name is taken by another engine"
+                self._broken[name] = f"its engine {engine_id!r} has the name of another one"
             else:
                 self._engines[engine_id] = engine
