@@ -18,7 +18,7 @@ from overpaint_protocol.geometry import Size
 
 __all__ = ["LatentPreview"]
 
-_CHART_CELLS = 24
+_CHART_CELLS = 12
 _RIDGE = 1e-2
 """Keeps factors small where channels of the chart say the same."""
 
