@@ -19,9 +19,11 @@ from .pixels import ImageHeader, PixelFormat
 
 __all__ = [
     "MAX_GROW_PX",
+    "MAX_GUIDANCE",
     "MAX_PROMPT_CHARS",
     "MAX_SEED",
     "MAX_SIDE_PX",
+    "MAX_STEPS",
     "MAX_VARIANTS",
     "MESSAGE_TYPES",
     "AckJob",
@@ -36,6 +38,7 @@ __all__ = [
     "Expand",
     "FetchJob",
     "Fill",
+    "GenerationSettings",
     "Hello",
     "InspectDaemon",
     "JobAccepted",
@@ -73,6 +76,8 @@ MAX_PROMPT_CHARS = 8_000
 MAX_SIDE_PX = 300_000
 """Longest side of a canvas in px: the limit of the formats editors keep documents in."""
 MAX_GROW_PX = 512
+MAX_STEPS = 150
+MAX_GUIDANCE = 30
 _MAX_ID_CHARS = 64
 _MAX_NAME_CHARS = 256
 
@@ -144,16 +149,45 @@ class JobState(str, Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationSettings:
+    """How an engine with a model goes about it; None is the engine's own choice, and other engines ignore them.
+
+    steps: how often the picture is refined, 1 to 150. guidance: how closely the prompt is followed, 0 to 30.
+    strength: how far the Mask's area may get from what is there, 0 (unchanged) to 1 (anew).
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+    strength: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self.steps is None or 1 <= self.steps <= MAX_STEPS,
+            f"Ask for 1 to {MAX_STEPS} steps, not {self.steps}.",
+        )
+        _check(
+            self.guidance is None or 0 <= self.guidance <= MAX_GUIDANCE,
+            f"The guidance lies in 0 to {MAX_GUIDANCE}, not {self.guidance}.",
+        )
+        _check(
+            self.strength is None or 0 <= self.strength <= 1,
+            f"The strength lies in 0 to 1, not {self.strength}.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fill:
     """Paint the Mask's area anew.
 
     prompt: what to paint there; empty lets the engine continue the surroundings.
     negative_prompt: what to avoid; without effect in engines that follow none.
+    settings: steps, guidance, strength.
     """
 
     type: ClassVar[str] = "fill"
     prompt: str = ""
     negative_prompt: str = ""
+    settings: GenerationSettings = GenerationSettings()
 
     def __post_init__(self) -> None:
         _check_prompts(self.prompt, self.negative_prompt)
@@ -171,13 +205,14 @@ class Expand:
     """Grow the canvas and continue the picture into the new area.
 
     margins: what is added on each side, in px; at least one side is not 0.
-    prompt, negative_prompt: as in Fill.
+    prompt, negative_prompt, settings: as in Fill.
     """
 
     type: ClassVar[str] = "expand"
     margins: Margins
     prompt: str = ""
     negative_prompt: str = ""
+    settings: GenerationSettings = GenerationSettings()
 
     def __post_init__(self) -> None:
         _check_prompts(self.prompt, self.negative_prompt)
@@ -246,7 +281,7 @@ class EngineInfo:
 
     id: stable name to ask for it; name: what a menu shows.
     operations: names of the operations it offers, of ``fill``, ``remove``, ``expand``.
-    follows_prompt: false if a prompt changes nothing.
+    follows_prompt: false if a prompt changes nothing. follows_negative_prompt: the same of the negative prompt.
     needs_surroundings: true if it builds from pixels around the Mask, so that it cannot fill a whole canvas.
     """
 
@@ -254,6 +289,7 @@ class EngineInfo:
     name: str
     operations: tuple[str, ...]
     follows_prompt: bool
+    follows_negative_prompt: bool
     needs_surroundings: bool
 
     def __post_init__(self) -> None:

@@ -21,7 +21,12 @@ from overpaint_protocol.messages import BrokenEngine, DaemonReport, EngineInfo
 from overpaint_protocol.version import PRODUCT_VERSION
 
 ENGINE = EngineInfo(
-    id="embedded", name="Embedded", operations=("fill",), follows_prompt=False, needs_surroundings=True
+    id="embedded",
+    name="Embedded",
+    operations=("fill",),
+    follows_prompt=False,
+    follows_negative_prompt=False,
+    needs_surroundings=True,
 )
 REPORT = DaemonReport(
     daemon_id="d",

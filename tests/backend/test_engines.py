@@ -176,3 +176,38 @@ def test_a_session_survives_a_refusal():
     some[4:8, 4:8] = 1
     painted = session.fill(request(some), lambda step: None).image
     assert np.abs(painted - 0.25).max() < 1 / 255
+
+
+class TwoEngines:
+    """A provider; its second engine has a name that is taken."""
+
+    def engines(self):
+        return [InvertEngine(), EmbeddedEngine()]
+
+
+class NoLibrary:
+    def engines(self):
+        raise EngineError("Install the library first.")
+
+
+def test_a_provider_offers_engines_under_their_own_ids():
+    registry = EngineRegistry([EMBEDDED, entry("several", f"{__name__}:TwoEngines")])
+    assert registry.ids == ("embedded", "test-invert")
+    assert registry.get("test-invert").info().id == "test-invert"
+    assert [info.id for info in registry.infos()] == ["embedded", "test-invert"]
+    (broken,) = registry.broken()
+    assert (broken.id, broken.reason) == ("several", "its engine 'embedded' has the name of another one")
+
+
+def test_a_provider_that_cannot_run_says_why():
+    (broken,) = EngineRegistry([entry("several", f"{__name__}:NoLibrary")]).broken()
+    assert (broken.id, broken.reason) == ("several", "Install the library first.")
+
+
+def test_an_empty_provider_is_no_engine(tmp_path, monkeypatch):
+    monkeypatch.setenv("OVERPAINT_MODELS_DIR", str(tmp_path))
+    registry = EngineRegistry.installed({})
+    assert registry.ids == ("embedded",)
+    assert registry.broken() == ()
+    with pytest.raises(UnknownEngine, match="'diffusion'"):
+        registry.get("diffusion")

@@ -147,7 +147,14 @@ def test_messages_survive_packing():
         image=ImageHeader(size=size, format=PixelFormat.RGBA8, frames=(0,)),
         mask=ImageHeader(size=size, format=PixelFormat.GRAY8, frames=(1,)),
     )
-    engine = EngineInfo(id="e", name="E", operations=("fill",), follows_prompt=True, needs_surroundings=False)
+    engine = EngineInfo(
+        id="e",
+        name="E",
+        operations=("fill",),
+        follows_prompt=True,
+        follows_negative_prompt=False,
+        needs_surroundings=False,
+    )
     for message in (
         RunJob(run=1, engine="e", seed=2**32 - 1, first_variant=0, preview_bytes=0, request=request),
         Ready(engines=(engine,), broken_engines=()),

@@ -66,10 +66,20 @@ SETTINGS = DaemonSettings(
     max_outbox=5,
 )
 PAINTER = EngineInfo(
-    id="painter", name="Painter", operations=("fill", "expand"), follows_prompt=True, needs_surroundings=False
+    id="painter",
+    name="Painter",
+    operations=("fill", "expand"),
+    follows_prompt=True,
+    follows_negative_prompt=True,
+    needs_surroundings=False,
 )
 ERASER = EngineInfo(
-    id="eraser", name="Eraser", operations=("remove",), follows_prompt=False, needs_surroundings=True
+    id="eraser",
+    name="Eraser",
+    operations=("remove",),
+    follows_prompt=False,
+    follows_negative_prompt=False,
+    needs_surroundings=True,
 )
 READY = Ready(engines=(PAINTER, ERASER), broken_engines=())
 RGBA = PixelFormat.RGBA8

@@ -254,15 +254,20 @@ def test_the_prompt_is_greyed_with_a_reason_where_it_changes_nothing(krita: Krit
         """
 pilot.create(64, 64)
 prompt = pilot.widget("prompt")
+avoid = pilot.widget("avoid")
 pilot.choose_engine("embedded")
 greyed = [prompt.isEnabled(), prompt.placeholderText()]
 pilot.choose_engine("test-invert")
-result = dict(greyed=greyed, enabled=prompt.isEnabled())
+result = dict(
+    greyed=greyed, enabled=prompt.isEnabled(), avoids=avoid.isEnabled(), reason=avoid.toolTip()
+)
 """,
     )
     assert result["greyed"][0] is False
     assert "does not follow prompts" in result["greyed"][1]
     assert result["enabled"]
+    assert result["avoids"] is False
+    assert "nothing to avoid" in result["reason"]
 
 
 def test_ctrl_enter_in_the_prompt_fills_and_cancel_cancels(krita: KritaDriver) -> None:

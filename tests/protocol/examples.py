@@ -15,6 +15,7 @@ from overpaint_protocol.messages import (
     Expand,
     FetchJob,
     Fill,
+    GenerationSettings,
     Hello,
     InspectDaemon,
     JobAccepted,
@@ -43,6 +44,7 @@ ENGINE = EngineInfo(
     name="Embedded",
     operations=("fill", "remove", "expand"),
     follows_prompt=False,
+    follows_negative_prompt=False,
     needs_surroundings=True,
 )
 BROKEN = BrokenEngine(id="diffusion", reason="torch is not installed.")
@@ -77,7 +79,11 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
         SubmitJob(
             job_id="job-1",
             document_id="doc-1",
-            operation=Fill(prompt="a red door", negative_prompt="people"),
+            operation=Fill(
+                prompt="a red door",
+                negative_prompt="people",
+                settings=GenerationSettings(steps=20, guidance=7.5, strength=0.75),
+            ),
             engine="embedded",
             variants=2,
             seed=7,

@@ -12,7 +12,7 @@ from overpaint_protocol.errors import (
     UnsupportedVersion,
 )
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import Fill, JobProgress, JobState, Ping, SubmitJob
+from overpaint_protocol.messages import Fill, GenerationSettings, JobProgress, JobState, Ping, SubmitJob
 from overpaint_protocol.pixels import ImageHeader, PixelFormat, split_bands
 
 
@@ -211,4 +211,44 @@ def test_bands_hold_whole_rows_and_all_of_them():
 
 
 def test_prompt_is_part_of_fill():
-    assert codec.to_plain(Fill(prompt="x")) == {"type": "fill", "prompt": "x", "negative_prompt": ""}
+    assert codec.to_plain(Fill(prompt="x")) == {
+        "type": "fill",
+        "prompt": "x",
+        "negative_prompt": "",
+        "settings": {},
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 1, "guidance": 0.0, "strength": 0.0},
+        {"steps": 150, "guidance": 30.0, "strength": 1.0},
+        {},
+    ],
+)
+def test_settings_travel_up_to_their_limits(settings):
+    operation = Fill(settings=GenerationSettings(**settings))
+    assert codec.unpack(codec.pack(operation), Fill) == operation
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 0},
+        {"steps": 151},
+        {"guidance": -0.1},
+        {"guidance": 30.1},
+        {"guidance": float("nan")},
+        {"strength": -0.1},
+        {"strength": 1.1},
+        {"strength": float("nan")},
+    ],
+)
+def test_settings_beyond_their_limits_are_refused(settings):
+    with pytest.raises(RequestError):
+        codec.from_plain({"type": "fill", "settings": settings}, Fill)
+
+
+def test_a_fill_without_settings_leaves_them_to_the_engine():
+    assert codec.from_plain({"type": "fill", "prompt": "x"}, Fill) == Fill(prompt="x")

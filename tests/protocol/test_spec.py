@@ -44,6 +44,15 @@ def test_every_pixel_format_is_listed_with_its_size(pixel_format):
     assert int(sizes[names.index(pixel_format.value)]) == pixel_format.bytes_per_pixel
 
 
-@pytest.mark.parametrize("number", [messages.MAX_PROMPT_CHARS, messages.MAX_GROW_PX, messages.MAX_VARIANTS])
+@pytest.mark.parametrize(
+    "number",
+    [
+        messages.MAX_PROMPT_CHARS,
+        messages.MAX_GROW_PX,
+        messages.MAX_VARIANTS,
+        messages.MAX_STEPS,
+        messages.MAX_GUIDANCE,
+    ],
+)
 def test_fixed_limits_are_stated(number):
     assert re.search(rf"\b{number}\b", SPEC.split("## 8.")[1])

@@ -12,6 +12,7 @@ import typer
 
 from overpaint_protocol.version import PRODUCT_VERSION
 
+from .models_app import models_app
 from .outcome import end_with
 
 __all__ = ["app", "main"]
@@ -24,6 +25,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
+app.add_typer(models_app, name="models")
+
 _Image = Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP or TIFF.", metavar="IMAGE")]
 _Mask = Annotated[
     Path, typer.Option(help="A picture of the same size: white changes, black stays, grey blends.")
@@ -32,6 +35,16 @@ _Out = Annotated[Path, typer.Option(help="Where the result goes. Several variant
 _Layer = Annotated[Path | None, typer.Option(help="Also write the new layer alone, with transparency.")]
 _Prompt = Annotated[str, typer.Option(help="What to paint. Empty continues the surroundings.")]
 _Negative = Annotated[str, typer.Option(help="What to avoid.")]
+_Steps = Annotated[
+    int | None, typer.Option(min=1, max=150, help="How often a model refines the picture; more takes longer.")
+]
+_Guidance = Annotated[
+    float | None, typer.Option(min=0, max=30, help="How closely a model follows the prompt.")
+]
+_Strength = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="How far a model may get from what is there: 0 keeps it, 1 paints anew."),
+]
 _Variants = Annotated[int, typer.Option(min=1, max=8, help="How many results to make.")]
 _Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
 _Engine = Annotated[str | None, typer.Option(help="Which engine paints; “overpaint status” lists them.")]
@@ -61,6 +74,9 @@ def fill(
     out: _Out,
     prompt: _Prompt = "",
     negative_prompt: _Negative = "",
+    steps: _Steps = None,
+    guidance: _Guidance = None,
+    strength: _Strength = None,
     variants: _Variants = 1,
     seed: _Seed = None,
     engine: _Engine = None,
@@ -71,11 +87,12 @@ def fill(
     """Paint the masked area anew."""
 
     def run() -> int:
-        from overpaint_protocol.messages import Fill
+        from overpaint_protocol.messages import Fill, GenerationSettings
 
         from .edit import EditCommand, run_edit
 
-        operation = Fill(prompt=prompt, negative_prompt=negative_prompt)
+        settings = GenerationSettings(steps=steps, guidance=guidance, strength=strength)
+        operation = Fill(prompt=prompt, negative_prompt=negative_prompt, settings=settings)
         return run_edit(
             EditCommand(
                 image=image,
@@ -144,6 +161,9 @@ def expand(
     ] = None,
     prompt: _Prompt = "",
     negative_prompt: _Negative = "",
+    steps: _Steps = None,
+    guidance: _Guidance = None,
+    strength: _Strength = None,
     variants: _Variants = 1,
     seed: _Seed = None,
     engine: _Engine = None,
@@ -158,14 +178,15 @@ def expand(
 
     def run() -> int:
         from overpaint_protocol.geometry import Margins, Size
-        from overpaint_protocol.messages import Expand
+        from overpaint_protocol.messages import Expand, GenerationSettings
 
         from .edit import EditCommand, margins_for_ratio, run_edit
 
         def operation(size: Size) -> Expand:
             sides = Margins(left=left, top=top, right=right, bottom=bottom)
             margins = sides if ratio is None else margins_for_ratio(size, ratio)
-            return Expand(margins=margins, prompt=prompt, negative_prompt=negative_prompt)
+            settings = GenerationSettings(steps=steps, guidance=guidance, strength=strength)
+            return Expand(margins=margins, prompt=prompt, negative_prompt=negative_prompt, settings=settings)
 
         return run_edit(
             EditCommand(

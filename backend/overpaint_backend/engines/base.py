@@ -7,24 +7,26 @@ gets arrays and gives arrays, and reports steps on the way. Installing a package
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint_protocol.messages import EngineInfo
+from overpaint_protocol.messages import EngineInfo, GenerationSettings
 
 __all__ = [
     "Cancelled",
     "Device",
     "Engine",
     "EngineInfo",
+    "EngineProvider",
     "EngineSession",
     "FillRequest",
     "FillResult",
+    "GenerationSettings",
     "OnStep",
     "OperationName",
     "Step",
@@ -45,7 +47,10 @@ class OperationName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a session computes: ``kind`` is ``cpu`` or ``cuda``, ``index`` tells several of a kind apart."""
+    """Where a session computes.
+
+    kind: ``cpu``, ``cuda``, ``mps``, or ``auto`` for the best there is. index: tells several of a kind apart.
+    """
 
     kind: str = "cpu"
     index: int = 0
@@ -61,6 +66,7 @@ class FillRequest:
     known: (H, W) bool; False is nothing to learn from: outside the canvas, or transparent.
     operation: what the artist asked for.
     prompt, negative_prompt: may be empty; engines that follow none ignore them.
+    settings: steps, guidance and strength; what is None is the engine's choice, and engines without them ignore them.
     seed: 0 to 2**32 - 1. The same request with the same seed gives the same result, another seed another one.
     """
 
@@ -70,6 +76,7 @@ class FillRequest:
     operation: OperationName
     prompt: str = ""
     negative_prompt: str = ""
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
     seed: int = 0
 
 
@@ -120,6 +127,19 @@ class EngineSession(Protocol):
 
     def close(self) -> None:
         """Give back memory and devices. Calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class EngineProvider(Protocol):
+    """Something that offers several engines, such as one for each installed model."""
+
+    def engines(self) -> Iterable[Engine]:
+        """What it offers now. Imports nothing heavy.
+
+        Raises:
+            EngineError: what it offers cannot run here, in a sentence that says what to do.
+        """
         ...
 
 

@@ -61,6 +61,7 @@ class EmbeddedEngine:
             name="Embedded (no model)",
             operations=tuple(name.value for name in OperationName),
             follows_prompt=False,
+            follows_negative_prompt=False,
             needs_surroundings=True,
         )
 

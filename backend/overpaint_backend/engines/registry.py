@@ -4,8 +4,9 @@ An engine is announced by an entry point in the group ``overpaint.engines`` that
 
     [project.entry-points."overpaint.engines"]
     embedded = "overpaint_backend.engines.embedded:EmbeddedEngine"
+    diffusion = "overpaint_backend.engines.diffusion.provider:DiffusionProvider"
 
-The entry point's name is the engine's id.
+The class is an Engine, whose id is the entry point's name, or an EngineProvider, whose engines have ids of their own.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import os
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
-from overpaint_protocol.errors import UnknownEngine
+from overpaint_protocol.errors import OverpaintError, UnknownEngine
 from overpaint_protocol.messages import BrokenEngine
 
-from .base import Engine, EngineInfo
+from .base import Engine, EngineInfo, EngineProvider
 
 __all__ = ["ENTRY_POINT_GROUP", "TEST_ENGINES_VARIABLE", "EngineRegistry"]
 
@@ -27,6 +28,9 @@ TEST_ENGINES_VARIABLE = "OVERPAINT_TEST_ENGINES"
 
 _OWN_ENGINES = (
     EntryPoint("embedded", "overpaint_backend.engines.embedded:EmbeddedEngine", ENTRY_POINT_GROUP),
+    EntryPoint(
+        "diffusion", "overpaint_backend.engines.diffusion.provider:DiffusionProvider", ENTRY_POINT_GROUP
+    ),
 )
 _TEST_ENGINES = (
     EntryPoint("test-invert", "overpaint_backend.engines.testing:InvertEngine", ENTRY_POINT_GROUP),
@@ -48,6 +52,7 @@ class EngineRegistry:
         self._candidates: dict[str, EntryPoint] = {}
         self._engines: dict[str, Engine] = {}
         self._broken: dict[str, str] = {}
+        self._provided: dict[str, tuple[str, ...]] = {}
         for candidate in candidates:
             known = self._candidates.setdefault(candidate.name, candidate)
             if known.value != candidate.value:
@@ -70,8 +75,11 @@ class EngineRegistry:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Every id somebody claims, working or not, in the order of registration."""
-        return tuple(self._candidates)
+        """Every id somebody claims, working or not, in the order of registration. Imports the providers."""
+        self._load_all()
+        return tuple(
+            engine_id for name in self._candidates for engine_id in self._provided.get(name, (name,))
+        )
 
     def get(self, engine_id: str) -> Engine:
         """The engine of that id.
@@ -79,45 +87,56 @@ class EngineRegistry:
         Raises:
             UnknownEngine: no package claims the id, or its engine cannot be loaded.
         """
-        if engine_id not in self._candidates:
-            raise UnknownEngine(
-                f"There is no engine called {engine_id!r}. Choose one of: {', '.join(self.ids)}."
-            )
-        if engine_id not in self._engines and engine_id not in self._broken:
+        if engine_id in self._candidates:
             self._load(self._candidates[engine_id])
+        elif engine_id not in self._engines:
+            self._load_all()
+        if engine_id in self._engines:
+            return self._engines[engine_id]
         if engine_id in self._broken:
             raise UnknownEngine(
                 f"The engine {engine_id!r} is installed and cannot be loaded. Reinstall it or choose another.",
                 detail=self._broken[engine_id],
             )
-        return self._engines[engine_id]
+        raise UnknownEngine(f"There is no engine called {engine_id!r}. Choose one of: {', '.join(self.ids)}.")
 
     def infos(self) -> tuple[EngineInfo, ...]:
         """What every engine that loads can do. Imports all of them."""
-        self._load_all()
         return tuple(self._engines[key].info() for key in self.ids if key in self._engines)
 
     def broken(self) -> tuple[BrokenEngine, ...]:
         """The engines that do not load, with the exception's text. Imports all of them."""
         self._load_all()
-        return tuple(
-            BrokenEngine(id=key, reason=self._broken[key]) for key in self.ids if key in self._broken
-        )
+        return tuple(BrokenEngine(id=key, reason=reason) for key, reason in self._broken.items())
 
     def _load_all(self) -> None:
-        for engine_id, candidate in self._candidates.items():
-            if engine_id not in self._engines and engine_id not in self._broken:
-                self._load(candidate)
+        for candidate in self._candidates.values():
+            self._load(candidate)
 
     def _load(self, candidate: EntryPoint) -> None:
+        """Make what ``candidate`` names, once."""
+        name = candidate.name
+        if name in self._provided or name in self._engines or name in self._broken:
+            return
         try:
-            engine = candidate.load()()
-            announced = engine.info().id
+            made = candidate.load()()
+            offered = tuple(made.engines()) if isinstance(made, EngineProvider) else (made,)
+            ids = tuple(engine.info().id for engine in offered)
+        except OverpaintError as error:
+            self._broken[name] = error.message
+            return
         # The border to third-party code: anything may be raised at import, and none of it is our failure.
         except Exception as error:
-            self._broken[candidate.name] = f"{type(error).__name__}: {error}"
+            self._broken[name] = f"{type(error).__name__}: {error}"
             return
-        if announced != candidate.name:
-            self._broken[candidate.name] = f"the engine calls itself {announced!r}"
-        else:
-            self._engines[candidate.name] = engine
+        if not isinstance(made, EngineProvider) and ids != (name,):
+            self._broken[name] = f"the engine calls itself {ids[0]!r}"
+            return
+        taken = (self._candidates.keys() - {name}) | self._engines.keys()
+        if isinstance(made, EngineProvider):
+            self._provided[name] = tuple(key for key in ids if key not in taken)
+        for engine_id, engine in zip(ids, offered, strict=True):
+            if engine_id in taken:
+                self._broken[name] = f"its engine {engine_id!r} has the name of another one"
+            else:
+                self._engines[engine_id] = engine

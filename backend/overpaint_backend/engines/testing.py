@@ -57,6 +57,7 @@ class InvertEngine:
             name="Invert (test)",
             operations=tuple(name.value for name in OperationName),
             follows_prompt=True,
+            follows_negative_prompt=False,
             needs_surroundings=False,
         )
 

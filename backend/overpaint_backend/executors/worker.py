@@ -70,7 +70,7 @@ class _Engines:
         if self._loaded is None or self._loaded[0] != engine_id:
             engine = self._registry.get(engine_id)
             self.unload()
-            self._loaded = (engine_id, engine.open(Device()))
+            self._loaded = (engine_id, engine.open(Device("auto")))
         return self._loaded[1]
 
     def unload(self) -> None:

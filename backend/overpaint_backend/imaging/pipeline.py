@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from overpaint_backend.engines.base import EngineSession, FillRequest, OnStep, OperationName
 from overpaint_protocol.errors import EmptySelection, EngineError, InvalidImage
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import Expand, Operation, Remove, operation_name
+from overpaint_protocol.messages import Expand, GenerationSettings, Operation, Remove, operation_name
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
 from .composite import cut_layer
@@ -125,6 +125,7 @@ def prepare(job: FillJob) -> Prepared:
         operation=OperationName(operation_name(operation)),
         prompt="" if isinstance(operation, Remove) else operation.prompt,
         negative_prompt="" if isinstance(operation, Remove) else operation.negative_prompt,
+        settings=GenerationSettings() if isinstance(operation, Remove) else operation.settings,
         seed=job.seed,
     )
     return Prepared(job, request, selection, clock.timings_ms)

@@ -281,8 +281,11 @@ class _EnginePicker:
         """What to know of the engine that would be used, or nothing."""
         wanted = self._config.get_property("engine")
         usable = [engine for engine in self._engines if not wanted or engine.id == wanted]
-        if self._operation == "remove" or not usable or usable[0].follows_prompt:
+        if self._operation == "remove" or not usable:
             return ""
+        if usable[0].follows_prompt:
+            knows = usable[0].follows_negative_prompt
+            return "" if knows else f"{usable[0].name} knows nothing to avoid: that field changes nothing."
         return f"{usable[0].name} continues the surroundings; it does not follow a prompt."
 
     def offer(self, engines: tuple[EngineInfo, ...]) -> None:

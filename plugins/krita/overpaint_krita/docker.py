@@ -12,6 +12,7 @@ from overpaint_client.loop import Loop
 from overpaint_protocol.errors import OverpaintError
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.messages import (
+    MAX_PROMPT_CHARS,
     MAX_SEED,
     MAX_VARIANTS,
     EngineInfo,
@@ -105,7 +106,7 @@ class OverpaintDocker(DockWidget):
 
     def fill(self) -> None:
         """Ask for what the docker is set to, as the Fill button does."""
-        self._submit(lambda: Fill(prompt=self._prompt()))
+        self._submit(lambda: Fill(prompt=self._prompt(), negative_prompt=self._avoid()))
 
     def remove(self) -> None:
         """As the Remove button does."""
@@ -113,7 +114,11 @@ class OverpaintDocker(DockWidget):
 
     def expand(self) -> None:
         """As the Expand button does."""
-        self._submit(lambda: Expand(margins=self._margins.margins(), prompt=self._prompt()))
+        self._submit(
+            lambda: Expand(
+                margins=self._margins.margins(), prompt=self._prompt(), negative_prompt=self._avoid()
+            )
+        )
 
     def _submit(self, make_operation: Callable[[], Operation]) -> None:
         self._complaint = ""
@@ -136,6 +141,9 @@ class OverpaintDocker(DockWidget):
 
     def _prompt(self) -> str:
         return self._prompt_edit.toPlainText().strip() if self._prompt_edit.isEnabled() else ""
+
+    def _avoid(self) -> str:
+        return self._avoid_edit.text().strip() if self._avoid_edit.isEnabled() else ""
 
     def _chosen_seed(self) -> int | None:
         text = self._seed.text()
@@ -191,6 +199,10 @@ class OverpaintDocker(DockWidget):
         self._prompt_edit.setEnabled(follows)
         self._prompt_edit.setPlaceholderText(hint)
         self._prompt_edit.setToolTip(hint)
+        avoids = not engines or any(engine.follows_negative_prompt for engine in engines)
+        reason = "The chosen engine knows nothing to avoid. Say what you want in the prompt instead."
+        self._avoid_edit.setEnabled(avoids)
+        self._avoid_edit.setToolTip("What should not appear" if avoids else reason)
 
     def _chosen_engines(self) -> tuple[EngineInfo, ...]:
         chosen = self._engine.currentData()
@@ -311,6 +323,10 @@ class OverpaintDocker(DockWidget):
         layout.addWidget(self._margins)
         form = QFormLayout()
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._avoid_edit = QLineEdit()
+        self._avoid_edit.setObjectName("overpaint_avoid")
+        self._avoid_edit.setMaxLength(MAX_PROMPT_CHARS)
+        form.addRow("Avoid", self._avoid_edit)
         self._variants = QSpinBox()
         self._variants.setObjectName("overpaint_variants")
         self._variants.setRange(1, MAX_VARIANTS)

@@ -1,0 +1,116 @@
+"""From a folder of weights to a diffusers pipeline: offline, without pickle and without anybody's code."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from overpaint_backend.models.families import Family
+from overpaint_backend.models.store import InstalledModel
+from overpaint_protocol.errors import EngineError
+
+from .single_file import load_single_file
+
+__all__ = ["Loaded", "load_pipeline", "quiet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A pipeline, and whether it has a ControlNet for inpainting. native_px: the side it was trained on."""
+
+    pipeline: Any
+    is_controlled: bool
+    native_px: int
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' advice to programmers out of the artist's log, and their hands off the network."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def load_pipeline(model: InstalledModel, family: Family, dtype: torch.dtype) -> Loaded:
+    """Load ``model`` into main memory.
+
+    Raises:
+        EngineError: files are missing or do not fit together.
+        MemoryError, RuntimeError: memory ran out.
+    """
+    try:
+        is_file = model.kind == "single-file"
+        index = {} if is_file else json.loads((model.path / "model_index.json").read_text(encoding="utf-8"))
+        is_controlled = bool(family.pipelines.controlled) and "controlnet" in index
+        with quiet():
+            pipeline = _load(
+                model, family.pipelines.controlled if is_controlled else family.pipelines.paint, dtype
+            )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+        raise EngineError(
+            f"“{model.title}” cannot be loaded. Check it with: overpaint models verify {model.id}",
+            detail=f"{type(error).__name__}: {error}",
+        ) from error
+    pipeline.set_progress_bar_config(disable=True)
+    main = getattr(pipeline, family.main)
+    main.register_to_config(
+        **{key: value for key, value in family.main_config.items() if key not in main.config}
+    )
+    native_px = model.native_px or (family.native_px if is_file else _native_px(model.path, family))
+    return Loaded(pipeline, is_controlled, native_px)
+
+
+def _load(model: InstalledModel, class_name: str, dtype: torch.dtype) -> Any:
+    import diffusers
+    from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    for library in (logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    pipeline_class = getattr(diffusers, class_name)
+    options: dict[str, Any] = {}
+    if "safety_checker" in inspect.signature(pipeline_class.__init__).parameters:
+        options = {"safety_checker": None, "requires_safety_checker": False}
+    if "processor" in inspect.signature(pipeline_class.__init__).parameters:
+        from .processor import PictureProcessor
+
+        options["processor"] = PictureProcessor.from_folder(model.path / "processor")
+    if model.kind == "single-file":
+        return load_single_file(model, pipeline_class, dtype, options)
+    if model.variant:
+        options["variant"] = model.variant
+    return pipeline_class.from_pretrained(
+        str(model.path),
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        torch_dtype=dtype,
+        **options,
+    )
+
+
+def _native_px(folder: Path, family: Family) -> int:
+    """What the weights themselves say: a UNet's config knows the side of its latents."""
+    if family.main != "unet":
+        return family.native_px
+    cells = _config(folder / "unet").get("sample_size")
+    blocks = _config(folder / family.autoencoder).get("block_out_channels")
+    if not isinstance(cells, int) or not isinstance(blocks, list):
+        return family.native_px
+    return cells * 2 ** (len(blocks) - 1)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))

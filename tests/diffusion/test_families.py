@@ -1,0 +1,115 @@
+"""Every family, as a toy with random weights, keeps the promises of engines."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from overpaint_backend.engines.base import GenerationSettings
+from overpaint_backend.engines.diffusion.provider import DiffusionEngine, DiffusionProvider
+from overpaint_backend.engines.testing import EngineConformance
+from overpaint_backend.models.families import FAMILIES, family_of_index
+from overpaint_backend.models.store import ModelStore
+
+
+@pytest.mark.parametrize("family_id", FAMILIES)
+class TestEachFamily(EngineConformance):
+    """The suite for each family in turn, at two steps."""
+
+    @pytest.fixture(autouse=True)
+    def engine(self, family_id, toy, monkeypatch):
+        # This pipeline works at a megapixel whatever it is asked for; a toy need not.
+        monkeypatch.setattr(
+            "diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint.calculate_dimensions",
+            lambda area, ratio: (64, 64, None),
+        )
+        self._engine = DiffusionEngine(toy(family_id), FAMILIES[family_id])
+
+    def make_engine(self):
+        return self._engine
+
+    def make_request(self, height, width, hole, **changes):
+        return super().make_request(
+            height,
+            width,
+            hole,
+            **{"settings": GenerationSettings(steps=2), "prompt": "a red door", **changes},
+        )
+
+    def test_a_re_roll_encodes_nothing_again(self):
+        session = self._engine.open(self.device)
+        calls = count_encodings(session)
+        first = self.make_request(48, 64, np.s_[12:36, 20:44], seed=1)
+        session.fill(first, lambda step: None)
+        assert min(calls.values()) > 0
+        calls.update(dict.fromkeys(calls, 0))
+        previews = []
+        session.fill(
+            self.make_request(48, 64, np.s_[12:36, 20:44], seed=2), lambda step: previews.append(step.preview)
+        )
+        assert set(calls.values()) == {0}
+        session.close()
+
+    def test_steps_are_shown_as_they_come(self):
+        shown = []
+
+        def look(step):
+            if step.preview is not None:
+                shown.append((step.fraction, step.preview()))
+
+        self.fill(self.make_request(48, 64, np.s_[12:36, 20:44], settings=GenerationSettings(steps=4)), look)
+        assert shown[0][0] <= 0.25
+        for _, picture in shown:
+            assert picture.min() >= -1e-3 or picture is shown[-1][1]
+            assert 0.5 < (picture.shape[1] / picture.shape[0]) / (64 / 48) < 2
+
+
+def count_encodings(session):
+    """Counts what the text encoders and the encoder of the autoencoder do from now on, by component."""
+    pipeline = session._model._pipeline
+    calls = {}
+    for name, part in pipeline.components.items():
+        if "text_encoder" in name:
+            watched = part
+        elif name in ("vae", "movq"):
+            watched = part.encoder
+        else:
+            continue
+        calls[name] = 0
+
+        def note(module, arguments, name=name):
+            calls[name] += 1
+
+        watched.register_forward_pre_hook(note)
+    return calls
+
+
+@pytest.mark.parametrize("family_id", FAMILIES)
+def test_the_folder_tells_the_family(family_id, toy):
+    folder = toy(family_id).path
+
+    def read_config(component):
+        name = "scheduler_config.json" if component == "scheduler" else "config.json"
+        return json.loads((folder / component / name).read_text())
+
+    index = json.loads((folder / "model_index.json").read_text())
+    assert family_of_index(index, read_config) is FAMILIES[family_id]
+
+
+def test_unknown_pipelines_have_no_family():
+    assert family_of_index({"_class_name": "StableVideoDiffusionPipeline"}, lambda name: {}) is None
+    assert family_of_index({"_class_name": "FluxKontextPipeline"}, lambda name: {}) is None
+    assert family_of_index({}, lambda name: {}) is None
+
+
+def test_installed_models_are_offered_by_their_titles(models_dir, toy):
+    toy("flux1-schnell")
+    toy("sd15")
+    infos = {
+        engine.info().id: engine.info() for engine in DiffusionProvider(ModelStore(models_dir)).engines()
+    }
+    assert infos["toy-sd15"].name == "Toy Stable Diffusion 1.5"
+    assert infos["toy-sd15"].follows_negative_prompt
+    assert not infos["toy-flux1-schnell"].follows_negative_prompt
