@@ -114,6 +114,7 @@ def test_dialog_escape_changes_nothing(photo: GimpDriver) -> None:
 def test_dialog_escape_cancels_the_job_and_leaves_the_dialog_open(photo: GimpDriver, state: Path) -> None:
     queued, ended = count_in_log(state, " queued: fill"), count_in_log(state, " cancelled")
     open_dialog(photo, "Generative Fill")
+    write_prompt(photo, "a lake steps=400 delay=0.05")
     photo.xdotool("key", "alt+g")
     wait_until(lambda: count_in_log(state, " queued: fill") > queued)
     photo.xdotool("key", "Escape")
@@ -128,7 +129,7 @@ def test_dialog_escape_cancels_the_job_and_leaves_the_dialog_open(photo: GimpDri
 def test_result_of_an_ended_dialog_is_offered_by_the_next(photo: GimpDriver, state: Path) -> None:
     queued, done = count_in_log(state, " queued: fill"), count_in_log(state, " done")
     open_dialog(photo, "Generative Fill")
-    write_prompt(photo, "a pond")
+    write_prompt(photo, "a pond steps=40 delay=0.05")
     photo.xdotool("key", "alt+g")
     wait_until(lambda: count_in_log(state, " queued: fill") > queued)
     end_plug_in(state)
@@ -140,7 +141,7 @@ def test_result_of_an_ended_dialog_is_offered_by_the_next(photo: GimpDriver, sta
     photo.screenshot(photo.folder / "offered.png")
     photo.xdotool("key", "alt+n")
     assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2)")
-    assert photo.run("result = tree(image)[0][0]") == "Fill: a pond"
+    assert photo.run("result = tree(image)[0][0]") == "Fill: a pond steps=40 delay=0.05"
     photo.xdotool("key", "Escape")
     wait_until(lambda: not is_shown(photo, "^Generative Remove"))
 

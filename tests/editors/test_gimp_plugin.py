@@ -108,7 +108,7 @@ RESULTS["size"] = [image.get_width(), image.get_height()]
 image.select_ellipse(Gimp.ChannelOps.REPLACE, 120, 90, 140, 110)
 Gimp.Selection.feather(image, 16)
 mask, before = selection(image), composite(image)
-RESULTS["fill"] = call("plug-in-overpaint-fill", image, prompt="a red door", seed=7)
+RESULTS["fill"] = call("plug-in-overpaint-fill", image, prompt="a red door", seed=7, engine="embedded")
 after = composite(image)
 RESULTS["outside"], RESULTS["inside"] = changed_outside(before, after, mask), changed_inside(before, after, mask)
 RESULTS["selection kept"] = selection(image) == mask
@@ -177,7 +177,7 @@ def test_fill_ended_in_the_middle_is_recovered(gimp: Gimp) -> None:
         results = gimp.run("""
 image = picture(1200, 900)
 image.select_rectangle(Gimp.ChannelOps.REPLACE, 200, 200, 700, 500)
-RESULTS["ended"] = call("plug-in-overpaint-fill", image, prompt="a pond", variants=4)[0]
+RESULTS["ended"] = call("plug-in-overpaint-fill", image, prompt="a pond", variants=4, engine="embedded")[0]
 RESULTS["before"] = len(image.get_layers())
 other = picture(64, 64)
 RESULTS["other"] = call("plug-in-overpaint-recover", other)

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, Step
 from overpaint_backend.engines.registry import EngineRegistry
 from overpaint_backend.imaging.pipeline import FillJob, FillOutput, Prepared, prepare, render, render_preview
-from overpaint_protocol.errors import EngineError, OutOfMemory, OverpaintError, UnsupportedOperation
-from overpaint_protocol.messages import MAX_SEED, EncodedImage, ErrorInfo, SubmitJob, operation_name
+from overpaint_backend.jobs.choice import choose_engine
+from overpaint_protocol.errors import EngineError, OutOfMemory, OverpaintError
+from overpaint_protocol.messages import MAX_SEED, EncodedImage, ErrorInfo, SubmitJob
 from overpaint_protocol.pixels import Bytes, ImageHeader, split_bands
 
 from .base import Ready, RunJob, RunOver, RunPreview, RunProgress, RunVariant
@@ -57,13 +58,7 @@ class _Engines:
         """The engine's id; the best that can, if the job names none."""
         if job.engine:
             return job.engine
-        operation = operation_name(job.request.operation)
-        for info in self._registry.infos():
-            if operation in info.operations:
-                return info.id
-        raise UnsupportedOperation(
-            f"None of the installed engines offers {operation!r}. Run “overpaint doctor” to see what is installed."
-        )
+        return choose_engine(self._registry.infos(), job.request).id
 
     def open(self, engine_id: str) -> EngineSession:
         """The session of the engine; another engine's makes room for it."""

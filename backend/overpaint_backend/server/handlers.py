@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from overpaint_backend.jobs.choice import choose_engine
 from overpaint_backend.jobs.model import Job
 from overpaint_protocol.errors import (
     CapacityError,
@@ -16,9 +17,7 @@ from overpaint_protocol.errors import (
     InvalidImage,
     ShuttingDown,
     TooLarge,
-    UnknownEngine,
     UnknownJob,
-    UnsupportedOperation,
 )
 from overpaint_protocol.framing import Envelope
 from overpaint_protocol.messages import (
@@ -38,7 +37,6 @@ from overpaint_protocol.messages import (
     Pong,
     ShutDown,
     SubmitJob,
-    operation_name,
 )
 from overpaint_protocol.version import PRODUCT_VERSION, negotiate
 
@@ -183,27 +181,10 @@ def _check_images(service: Service, request: SubmitJob, envelope: Envelope) -> N
 
 
 def _choose_engine(service: Service, request: SubmitJob) -> str:
-    operation = operation_name(request.operation)
-    engines = service.engines
-    if engines is None:
+    if service.engines is None:
         # Not loaded yet: the worker, which has them, will refuse what it does not know.
         return request.engine or ""
-    if request.engine is None:
-        for engine in engines:
-            if operation in engine.operations:
-                return engine.id
-        raise UnsupportedOperation(
-            f"None of the installed engines offers {operation!r}. Run “overpaint doctor” to see what is installed."
-        )
-    chosen = next((engine for engine in engines if engine.id == request.engine), None)
-    if chosen is None:
-        known = ", ".join(engine.id for engine in engines)
-        raise UnknownEngine(f"There is no engine called {request.engine!r}. Choose one of: {known}.")
-    if operation not in chosen.operations:
-        able = [engine.name for engine in engines if operation in engine.operations]
-        advice = f"Choose one of: {', '.join(able)}." if able else "No installed engine can."
-        raise UnsupportedOperation(f"{chosen.name} cannot do {operation!r}. {advice}")
-    return chosen.id
+    return choose_engine(service.engines, request).id
 
 
 def _seed(request: SubmitJob) -> int:

@@ -44,7 +44,7 @@ from .context import ContextHints, plan_context, plan_expand_context
 from .editor import DocumentInfo, EditorPort
 from .insertion import check_belongs, insert_results
 from .jobs import EditRequest, Job, JobPhase, Preview
-from .launcher import start_daemon
+from .launcher import let_go, start_daemon
 from .link import Link, LinkStatus
 from .loop import Loop
 from .session import Deliver, Opened, Session
@@ -171,6 +171,8 @@ class Controller:
             work.stop()
         self._link.close()
         self._store.close()
+        if self._daemon is not None:
+            let_go(self._daemon)
 
     def submit(self, request: EditRequest) -> Job:
         """Start a job on the active document. What is wrong with it shows in the job: FAILED, with its error."""
@@ -476,6 +478,8 @@ class Controller:
         now = self._loop.now()
         if self._launched_at is not None and now - self._launched_at < _RELAUNCH_AFTER_S:
             return
+        if self._daemon is not None:
+            let_go(self._daemon)
         self._daemon = start_daemon(self._settings.daemon_command)
         self._launched_at = now
         self._link.retry_soon()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from overpaint_protocol.errors import DaemonNotRunning
 
-__all__ = ["BUILD_FILE", "bundled_daemon_command", "start_daemon"]
+__all__ = ["BUILD_FILE", "bundled_daemon_command", "let_go", "start_daemon"]
 
 BUILD_FILE = "BUILD.json"
 
@@ -74,3 +74,10 @@ def start_daemon(
         raise DaemonNotRunning(
             f"Overpaint's daemon could not be started from here. {advice}", detail=str(error)
         ) from error
+
+
+def let_go(daemon: subprocess.Popen[bytes]) -> None:
+    """Stop watching a daemon that was started here; it goes on."""
+    if daemon.poll() is None:
+        # Popen warns of a child that is still running when it is dropped; this one is meant to.
+        daemon.returncode = 0
