@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.toy_model.pictures import (
     COLORS,
@@ -20,9 +22,6 @@ from tests.toy_model.pictures import (
     color_shares,
     coverage,
 )
-
-torch = pytest.importorskip("torch", reason="the extra overpaint[diffusion] is not installed")
-diffusers = pytest.importorskip("diffusers", reason="the extra overpaint[diffusion] is not installed")
 
 WEIGHTS = Path(__file__).parent / "weights"
 SEEDS = 40
