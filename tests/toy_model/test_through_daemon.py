@@ -1,0 +1,97 @@
+"""A prompt typed in an editor reaches the model: the toy model, installed by the command line, in the real daemon."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.integration.daemon_process import DaemonProcess, daemon_environ
+from tests.toy_model.pictures import COLORS, clouds, color_of
+
+from overpaint_protocol.geometry import Rect, Size
+from overpaint_protocol.messages import Fill, GenerationSettings, JobDone, JobFailed, JobVariant, SubmitJob
+from overpaint_protocol.pixels import ImageHeader, PixelFormat
+
+WEIGHTS = Path(__file__).parent / "weights"
+SIDE = 64
+SIZE = Size(SIDE, SIDE)
+SETTINGS = GenerationSettings(steps=12, guidance=4.0)
+PLACE = Rect(12, 12, 40, 40)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toy")
+    changes = {"OVERPAINT_MODELS_DIR": str(folder / "models"), "OMP_NUM_THREADS": "1"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "tests.integration.daemon_process.daemon_environ",
+            lambda folder: {**daemon_environ(folder), **changes},
+        )
+        subprocess.run(
+            [sys.executable, "-m", "overpaint_backend", "models", "import", str(WEIGHTS), "--id", "toy"],
+            env={**daemon_environ(folder), **changes},
+            check=True,
+        )
+        with DaemonProcess.start(folder) as daemon:
+            yield daemon.client()
+
+
+def paint(client, name, prompt, *, seed, variants=8):
+    """The layers' pixels over PLACE, (40, 40, 3) uint8 each."""
+    rgb = clouds(np.random.default_rng(seed), SIDE, SIDE)
+    rgb = np.asarray(rgb if rgb.dtype == np.uint8 else np.rint(rgb * 255), np.uint8)
+    pixels = np.dstack([rgb, np.full((SIDE, SIDE), 255, np.uint8)]).tobytes()
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    mask[PLACE.top : PLACE.bottom, PLACE.left : PLACE.right] = 255
+    request = SubmitJob(
+        job_id=f"{name}-{seed}",
+        document_id="document",
+        operation=Fill(prompt=prompt, settings=SETTINGS),
+        engine="toy",
+        variants=variants,
+        seed=seed,
+        canvas=SIZE,
+        context=Rect.from_size(SIZE),
+        image=ImageHeader(size=SIZE, format=PixelFormat.RGBA8, frames=(0,)),
+        mask=ImageHeader(size=SIZE, format=PixelFormat.GRAY8, frames=(1,)),
+    )
+    client.ask(request, (pixels, mask.tobytes()))
+    received = client.receive_until(JobDone, JobFailed)
+    assert isinstance(received[-1].message, JobDone), received[-1].message
+    layers = []
+    for envelope in received:
+        if isinstance(envelope.message, JobVariant):
+            assert envelope.message.target == PLACE
+            data = b"".join(bytes(frame) for frame in envelope.payload)
+            layers.append(np.frombuffer(data, np.uint8).reshape(PLACE.height, PLACE.width, 4)[..., :3])
+    return layers
+
+
+def count(layers, color):
+    everywhere = np.ones((PLACE.height, PLACE.width), bool)
+    return sum(color_of(layer, everywhere) == color for layer in layers)
+
+
+@pytest.mark.timeout(400)
+def test_a_red_disc_is_red_in_38_of_40_seeds(client):
+    layers = [layer for seed in range(0, 40, 8) for layer in paint(client, "disc", "a red disc", seed=seed)]
+    assert len(layers) == 40
+    assert count(layers, "red") >= 38
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("color", COLORS)
+def test_each_color_word_is_followed(client, color):
+    assert count(paint(client, color, f"a {color} square", seed=100), color) >= 7
+
+
+@pytest.mark.timeout(300)
+def test_the_same_seed_is_bit_identical_and_another_is_not(client):
+    first = paint(client, "first", "a blue disc", seed=5, variants=2)
+    (again,) = paint(client, "again", "a blue disc", seed=5, variants=1)
+    assert np.array_equal(first[0], again)
+    assert not np.array_equal(first[0], first[1])
