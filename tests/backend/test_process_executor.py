@@ -98,11 +98,16 @@ def test_a_killed_worker_is_replaced_at_once_under_a_new_token(start):
 def test_a_worker_that_never_gets_ready_is_tried_again_ever_more_rarely(start):
     executor = start("raise SystemExit(3)")
     now, pauses = 0.0, []
+    events: list = []
     for _ in range(8):
-        (gone,) = events_until(executor, WorkerGone, now)
+        (gone,) = events or events_until(executor, WorkerGone, now)
         assert "code 3" in gone.reason
         failed_at = now
-        while executor.poll(now) == [] and executor.pid is None:
+        while True:
+            # on a busy machine a start and its end can be seen in one look
+            events = [event for event, _ in executor.poll(now)]
+            if events or executor.pid is not None:
+                break
             now += 0.25
         pauses.append(now - failed_at)
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
