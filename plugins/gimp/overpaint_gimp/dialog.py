@@ -283,10 +283,12 @@ class _EnginePicker:
         usable = [engine for engine in self._engines if not wanted or engine.id == wanted]
         if self._operation == "remove" or not usable:
             return ""
-        if usable[0].follows_prompt:
-            knows = usable[0].follows_negative_prompt
-            return "" if knows else f"{usable[0].name} knows nothing to avoid: that field changes nothing."
-        return f"{usable[0].name} continues the surroundings; it does not follow a prompt."
+        # a prompt goes to an engine that follows it, if the choice is left to the daemon
+        best = next((engine for engine in usable if engine.follows_prompt), usable[0])
+        if best.follows_prompt:
+            knows = best.follows_negative_prompt
+            return "" if knows else f"{best.name} knows nothing to avoid: that field changes nothing."
+        return f"{best.name} continues the surroundings; it does not follow a prompt."
 
     def offer(self, engines: tuple[EngineInfo, ...]) -> None:
         """Show ``engines`` that do the operation, and the chosen one even if it is not among them."""
