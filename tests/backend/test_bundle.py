@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import stat
 import subprocess
@@ -45,9 +44,14 @@ def make_installation(editor: Editor, home: Path, packaging: Packaging = Packagi
 def interpreters() -> list[str]:
     """This Python and every other from 3.10 on that is on PATH or kept by pyenv."""
     found = {sys.version_info[:2]: sys.executable}
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    pyenv = shutil.which("pyenv")
+    root = (
+        subprocess.run([pyenv, "root"], check=True, capture_output=True, text=True).stdout.strip()
+        if pyenv
+        else ""
+    )
     for minor in range(10, 15):
-        kept = sorted(root.glob(f"versions/3.{minor}.*/bin/python"))
+        kept = sorted(Path(root).glob(f"versions/3.{minor}.*/bin/python")) if root else []
         path = shutil.which(f"python3.{minor}") if not kept else str(kept[-1])
         answers = (
             path is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.daemon_process import DaemonProcess, daemon_environ, picture
+from tests.integration.daemon_process import DaemonProcess, picture
 
 from overpaint_backend.models.families import FAMILIES
 from overpaint_protocol.geometry import Margins, Rect, Size
@@ -36,13 +36,8 @@ def daemon(tmp_path_factory, models_dir, toy):
         "OMP_NUM_THREADS": "1",
         "OVERPAINT_MODELS_DIR": str(models_dir),
     }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "tests.integration.daemon_process.daemon_environ",
-            lambda folder: {**daemon_environ(folder), **changes},
-        )
-        with DaemonProcess.start(tmp_path_factory.mktemp("daemon")) as running:
-            yield running
+    with DaemonProcess.start(tmp_path_factory.mktemp("daemon"), environ=changes) as running:
+        yield running
 
 
 @pytest.mark.timeout(300)

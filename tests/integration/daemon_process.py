@@ -79,9 +79,12 @@ class DaemonProcess:
         self._clients: list[Client] = []
 
     @classmethod
-    def spawn(cls, folder: Path, **settings) -> DaemonProcess:
-        """Start one without waiting; ``settings`` replace fields of DaemonSettings."""
-        environ = daemon_environ(folder)
+    def spawn(cls, folder: Path, *, environ: dict[str, str] | None = None, **settings) -> DaemonProcess:
+        """Start one without waiting.
+
+        environ: variables it gets beside ``daemon_environ``. settings: replace fields of DaemonSettings.
+        """
+        environ = {**daemon_environ(folder), **(environ or {})}
         process = subprocess.Popen(
             [sys.executable, "-c", _MAIN, json.dumps(settings)],
             env=environ,
@@ -92,9 +95,9 @@ class DaemonProcess:
         return cls(process, environ, folder)
 
     @classmethod
-    def start(cls, folder: Path, **settings) -> DaemonProcess:
-        """Start one and wait until it listens."""
-        daemon = cls.spawn(folder, **settings)
+    def start(cls, folder: Path, *, environ: dict[str, str] | None = None, **settings) -> DaemonProcess:
+        """Start one as ``spawn`` does, and wait until it listens."""
+        daemon = cls.spawn(folder, environ=environ, **settings)
         try:
             wait_until(daemon.is_listening, "the daemon listens")
         except BaseException:

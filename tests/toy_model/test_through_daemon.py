@@ -26,18 +26,13 @@ PLACE = Rect(12, 12, 40, 40)
 def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy")
     changes = {"OVERPAINT_MODELS_DIR": str(folder / "models"), "OMP_NUM_THREADS": "1"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "tests.integration.daemon_process.daemon_environ",
-            lambda folder: {**daemon_environ(folder), **changes},
-        )
-        subprocess.run(
-            [sys.executable, "-m", "overpaint_backend", "models", "import", str(WEIGHTS), "--id", "toy"],
-            env={**daemon_environ(folder), **changes},
-            check=True,
-        )
-        with DaemonProcess.start(folder) as daemon:
-            yield daemon.client()
+    subprocess.run(
+        [sys.executable, "-m", "overpaint_backend", "models", "import", str(WEIGHTS), "--id", "toy"],
+        env={**daemon_environ(folder), **changes},
+        check=True,
+    )
+    with DaemonProcess.start(folder, environ=changes) as daemon:
+        yield daemon.client()
 
 
 def paint(client, name, prompt, *, seed, variants=8):

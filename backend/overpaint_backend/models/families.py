@@ -153,10 +153,6 @@ class Family:
         """Bytes of all weights in ``dtype``, a key of BYTES_PER_WEIGHT."""
         return round(self.parameters * BYTES_PER_WEIGHT[dtype])
 
-    def offloaded_bytes(self, dtype: str) -> int:
-        """Bytes of the weights that must be on the device at once when the components take turns."""
-        return round(self.largest * BYTES_PER_WEIGHT[dtype])
-
 
 _B = 1e9
 _LCM = FewStep(name="LCM-LoRA", steps=6, guidance=1.5, scheduler="LCMScheduler")

@@ -117,10 +117,6 @@ class FakeEditor:
         self._documents[document_id].is_supported = False
         return True
 
-    def activate(self, document_id: str) -> None:
-        """Bring a document to the front."""
-        self._active = document_id
-
     def select(self, document_id: str, rect: Rect, mask: bytes | None) -> None:
         """Select softly, or nothing."""
         self._find(document_id).selection = None if mask is None else (rect, mask)
