@@ -14,6 +14,7 @@
     │  ├─ NoDocument          request.no_document
     │  ├─ UnsupportedFormat   request.unsupported_format
     │  ├─ UnknownEngine       request.unknown_engine
+    │  ├─ UnknownRecipe       request.unknown_recipe
     │  ├─ UnsupportedOperation request.unsupported_operation
     │  ├─ UnknownJob          request.unknown_job
     │  └─ NothingToSample     request.nothing_to_sample
@@ -66,6 +67,7 @@ __all__ = [
     "TooLarge",
     "UnknownEngine",
     "UnknownJob",
+    "UnknownRecipe",
     "UnknownType",
     "UnsupportedFormat",
     "UnsupportedOperation",
@@ -182,6 +184,12 @@ class UnknownEngine(RequestError):
     """No engine of that name is installed."""
 
     code = "request.unknown_engine"
+
+
+class UnknownRecipe(RequestError):
+    """No recipe of that id, or one that cannot be used."""
+
+    code = "request.unknown_recipe"
 
 
 class UnsupportedOperation(RequestError):

@@ -20,6 +20,8 @@ from .pixels import ImageHeader, PixelFormat
 __all__ = [
     "MAX_GROW_PX",
     "MAX_GUIDANCE",
+    "MAX_LORAS",
+    "MAX_LORA_WEIGHT",
     "MAX_PROMPT_CHARS",
     "MAX_SEED",
     "MAX_SIDE_PX",
@@ -29,8 +31,10 @@ __all__ = [
     "AckJob",
     "BrokenEngine",
     "CancelJob",
+    "Capabilities",
     "DaemonReport",
     "DaemonStopping",
+    "Edit",
     "EncodedImage",
     "EngineInfo",
     "ErrorInfo",
@@ -53,10 +57,13 @@ __all__ = [
     "JobSummary",
     "JobVariant",
     "Limits",
+    "LoraInfo",
+    "LoraWeight",
     "Message",
     "Operation",
     "Ping",
     "Pong",
+    "RecipeInfo",
     "Remove",
     "SessionId",
     "SessionReport",
@@ -78,6 +85,8 @@ MAX_SIDE_PX = 300_000
 MAX_GROW_PX = 512
 MAX_STEPS = 150
 MAX_GUIDANCE = 30
+MAX_LORAS = 8
+MAX_LORA_WEIGHT = 4
 _MAX_ID_CHARS = 64
 _MAX_NAME_CHARS = 256
 
@@ -149,16 +158,36 @@ class JobState(str, Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoraWeight:
+    """An adapter that changes a model's style or teaches it a thing.
+
+    id: of an installed LoRA that the engine can use. weight: how much of it, -4 to 4; 1 is as it was trained.
+    """
+
+    id: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_id(self.id, "id of a LoRA")
+        _check(
+            math.isfinite(self.weight) and abs(self.weight) <= MAX_LORA_WEIGHT,
+            f"The weight of a LoRA lies in -{MAX_LORA_WEIGHT} to {MAX_LORA_WEIGHT}, not {self.weight}.",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
     """How an engine with a model goes about it; None is the engine's own choice, and other engines ignore them.
 
     steps: how often the picture is refined, 1 to 150. guidance: how closely the prompt is followed, 0 to 30.
     strength: how far the Mask's area may get from what is there, 0 (unchanged) to 1 (anew).
+    loras: adapters to mix in, up to 8, each once.
     """
 
     steps: int | None = None
     guidance: float | None = None
     strength: float | None = None
+    loras: tuple[LoraWeight, ...] = ()
 
     def __post_init__(self) -> None:
         _check(
@@ -173,6 +202,12 @@ class GenerationSettings:
             self.strength is None or 0 <= self.strength <= 1,
             f"The strength lies in 0 to 1, not {self.strength}.",
         )
+        _check(
+            len(self.loras) <= MAX_LORAS,
+            f"Up to {MAX_LORAS} LoRAs can be mixed, not {len(self.loras)}.",
+        )
+        ids = [lora.id for lora in self.loras]
+        _check(len(set(ids)) == len(ids), "Each LoRA can be named once. Give it the weight you mean.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,12 +254,30 @@ class Expand:
         _check(not self.margins.is_empty, "Say how many pixels to add on at least one side.")
 
 
-Operation = Fill | Remove | Expand
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """Change what the Mask covers as an instruction says, and keep the rest of it as it is.
+
+    prompt: the instruction, such as "make it night"; not empty.
+    negative_prompt, settings: as in Fill.
+    """
+
+    type: ClassVar[str] = "edit"
+    prompt: str
+    negative_prompt: str = ""
+    settings: GenerationSettings = GenerationSettings()
+
+    def __post_init__(self) -> None:
+        _check_prompts(self.prompt, self.negative_prompt)
+        _check(self.prompt.strip() != "", "Write what should change, such as “make it night”.")
+
+
+Operation = Fill | Remove | Expand | Edit
 """What is asked of an engine: a union told apart on the wire by ``type``."""
 
 
 def operation_name(operation: Operation) -> str:
-    """``fill``, ``remove`` or ``expand``."""
+    """``fill``, ``remove``, ``expand`` or ``edit``."""
     return operation.type
 
 
@@ -276,13 +329,26 @@ class ErrorInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoraInfo:
+    """An installed LoRA. id: stable name to ask for it; name: what a menu shows."""
+
+    id: str
+    name: str
+
+    def __post_init__(self) -> None:
+        _check_id(self.id, "id of a LoRA")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInfo:
     """What an engine can do, as announced in ``welcome``.
 
     id: stable name to ask for it; name: what a menu shows.
-    operations: names of the operations it offers, of ``fill``, ``remove``, ``expand``.
+    operations: names of the operations it offers, of ``fill``, ``remove``, ``expand``, ``edit``.
     follows_prompt: false if a prompt changes nothing. follows_negative_prompt: the same of the negative prompt.
     needs_surroundings: true if it builds from pixels around the Mask, so that it cannot fill a whole canvas.
+    defaults: the settings it chooses where a job names none; a setting that is None changes nothing in this engine.
+    loras: the installed LoRAs it can use.
     """
 
     id: str
@@ -291,6 +357,8 @@ class EngineInfo:
     follows_prompt: bool
     follows_negative_prompt: bool
     needs_surroundings: bool
+    defaults: GenerationSettings = GenerationSettings()
+    loras: tuple[LoraInfo, ...] = ()
 
     def __post_init__(self) -> None:
         _check_id(self.id, "engine id")
@@ -302,6 +370,25 @@ class BrokenEngine:
 
     id: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeInfo:
+    """Settings somebody gave a name: an engine, LoRAs, words around the prompt.
+
+    id: stable name to ask for it; name: what a menu shows; description: a sentence about it, may be empty.
+    engine: id of the engine it runs on, or None if it leaves the choice open.
+    problem: why it cannot be used now and what to do, in a sentence; empty if it can.
+    """
+
+    id: str
+    name: str
+    description: str = ""
+    engine: str | None = None
+    problem: str = ""
+
+    def __post_init__(self) -> None:
+        _check_id(self.id, "id of a recipe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,7 +413,7 @@ class Limits:
 class JobSummary:
     """A job the daemon still keeps for the session.
 
-    operation: ``fill``, ``remove`` or ``expand``. variants: how many results are ready.
+    operation: ``fill``, ``remove``, ``expand`` or ``edit``. variants: how many results are ready.
     """
 
     job_id: JobId
@@ -396,7 +483,8 @@ class SubmitJob:
     """Ask for an operation. Answered by ``job.accepted`` or ``error``; the same job_id again changes nothing.
 
     job_id: made by the client. document_id: the editor's name of the document, the same for all its jobs.
-    operation: what to do. engine: id of an engine, or None for the daemon's choice.
+    operation: what to do. engine: id of an engine, or None for the recipe's or else the daemon's choice.
+    recipe: id of the recipe that fills in what the operation and ``engine`` leave open, or None.
     variants: how many results, 1 to 8. seed: of the first variant, the others follow; None lets the daemon choose.
     canvas: size of the canvas in px, before the operation.
     context: what the engine sees, in canvas coordinates; inside the canvas, for an Expand inside the grown canvas.
@@ -410,6 +498,7 @@ class SubmitJob:
     document_id: str
     operation: Operation
     engine: str | None = None
+    recipe: str | None = None
     variants: int = 1
     seed: int | None = None
     canvas: Size
@@ -421,6 +510,8 @@ class SubmitJob:
     def __post_init__(self) -> None:
         _check_id(self.job_id, "job id")
         _check_id(self.document_id, "document id")
+        if self.recipe is not None:
+            _check_id(self.recipe, "id of a recipe")
         _check(
             1 <= self.variants <= MAX_VARIANTS, f"Ask for 1 to {MAX_VARIANTS} variants, not {self.variants}."
         )
@@ -525,7 +616,7 @@ class Welcome:
     daemon_id: changes with every start of the daemon. product_version: the daemon's.
     minor: the minor protocol version to use. features: optional behavior the daemon offers.
     limits: what it accepts. engines: what it can run, best first. broken_engines: what it could not load.
-    jobs: what it keeps for this session.
+    recipes: the user's recipes, by name. jobs: what it keeps for this session.
     """
 
     daemon_id: str
@@ -535,7 +626,21 @@ class Welcome:
     limits: Limits
     engines: tuple[EngineInfo, ...]
     broken_engines: tuple[BrokenEngine, ...] = ()
+    recipes: tuple[RecipeInfo, ...] = ()
     jobs: tuple[JobSummary, ...] = ()
+
+
+@_message("daemon.capabilities")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What can be asked for has changed: a model was installed or removed, a recipe was written.
+
+    Sent unasked to every open session; the fields are those of ``welcome``, whole.
+    """
+
+    engines: tuple[EngineInfo, ...]
+    broken_engines: tuple[BrokenEngine, ...] = ()
+    recipes: tuple[RecipeInfo, ...] = ()
 
 
 @_message("job.accepted")
@@ -553,7 +658,8 @@ class JobProgress:
     """Where a job is. Only the newest counts; older ones may be dropped.
 
     stage: what is being done, a word or two for people. fraction: 0 to 1 over all variants, or None if unknown.
-    position: jobs ahead of it while queued.
+    position: jobs ahead of it while queued. time_left_s: seconds until all variants are ready, judged by earlier
+    jobs; None before there is anything to judge by.
     """
 
     job_id: JobId
@@ -561,9 +667,14 @@ class JobProgress:
     stage: str = ""
     fraction: float | None = None
     position: int = 0
+    time_left_s: float | None = None
 
     def __post_init__(self) -> None:
         _check_fraction(self.fraction)
+        _check(
+            self.time_left_s is None or (math.isfinite(self.time_left_s) and self.time_left_s >= 0),
+            f"A time left is 0 s or more, not {self.time_left_s}.",
+        )
 
 
 @_message("job.preview")

@@ -6,8 +6,10 @@ from overpaint_protocol.messages import (
     AckJob,
     BrokenEngine,
     CancelJob,
+    Capabilities,
     DaemonReport,
     DaemonStopping,
+    Edit,
     EncodedImage,
     EngineInfo,
     ErrorInfo,
@@ -29,8 +31,11 @@ from overpaint_protocol.messages import (
     JobSummary,
     JobVariant,
     Limits,
+    LoraInfo,
+    LoraWeight,
     Ping,
     Pong,
+    RecipeInfo,
     Remove,
     SessionReport,
     ShutDown,
@@ -46,6 +51,19 @@ ENGINE = EngineInfo(
     follows_prompt=False,
     follows_negative_prompt=False,
     needs_surroundings=True,
+)
+PAINTER = EngineInfo(
+    id="sdxl",
+    name="Stable Diffusion XL",
+    operations=("fill", "remove", "expand"),
+    follows_prompt=True,
+    follows_negative_prompt=True,
+    needs_surroundings=False,
+    defaults=GenerationSettings(steps=25, guidance=7.0, strength=0.9),
+    loras=(LoraInfo(id="watercolor", name="Watercolor"),),
+)
+RECIPE = RecipeInfo(
+    id="aquarelle", name="Aquarelle", description="Wet paint on paper.", engine="sdxl", problem=""
 )
 BROKEN = BrokenEngine(id="diffusion", reason="torch is not installed.")
 ERROR = ErrorInfo(
@@ -82,9 +100,15 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
             operation=Fill(
                 prompt="a red door",
                 negative_prompt="people",
-                settings=GenerationSettings(steps=20, guidance=7.5, strength=0.75),
+                settings=GenerationSettings(
+                    steps=20,
+                    guidance=7.5,
+                    strength=0.75,
+                    loras=(LoraWeight(id="watercolor", weight=0.5),),
+                ),
             ),
             engine="embedded",
+            recipe="aquarelle",
             variants=2,
             seed=7,
             canvas=Size(8, 6),
@@ -118,6 +142,18 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
         ),
         IMAGE_PAYLOAD,
     ),
+    "job.submit-edit": (
+        SubmitJob(
+            job_id="job-4",
+            document_id="doc-1",
+            operation=Edit(prompt="make it night"),
+            canvas=Size(8, 6),
+            context=CONTEXT,
+            image=IMAGE,
+            mask=MASK,
+        ),
+        (*IMAGE_PAYLOAD, *MASK_PAYLOAD),
+    ),
     "job.cancel": (CancelJob(job_id="job-1"), ()),
     "job.fetch": (FetchJob(job_id="job-1"), ()),
     "job.ack": (AckJob(job_id="job-1"), ()),
@@ -137,8 +173,9 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
                 max_jobs=32,
                 max_kept_bytes=2147483648,
             ),
-            engines=(ENGINE,),
+            engines=(ENGINE, PAINTER),
             broken_engines=(BROKEN,),
+            recipes=(RECIPE,),
             jobs=(
                 JobSummary(
                     job_id="job-0", document_id="doc-1", operation="remove", state=JobState.DONE, variants=1
@@ -149,7 +186,14 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
     ),
     "job.accepted": (JobAccepted(job_id="job-1", position=1), ()),
     "job.progress": (
-        JobProgress(job_id="job-1", state=JobState.RUNNING, stage="filling", fraction=0.25, position=0),
+        JobProgress(
+            job_id="job-1",
+            state=JobState.RUNNING,
+            stage="filling",
+            fraction=0.25,
+            position=0,
+            time_left_s=4.5,
+        ),
         (),
     ),
     "job.preview": (
@@ -182,6 +226,10 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
             broken_engines=(BROKEN,),
             sessions=(SessionReport(editor="krita 5.2.9", connected=True, queued=1, running=1, kept=0),),
         ),
+        (),
+    ),
+    "daemon.capabilities": (
+        Capabilities(engines=(ENGINE, PAINTER), broken_engines=(BROKEN,), recipes=(RECIPE,)),
         (),
     ),
     "daemon.stopping": (DaemonStopping(), ()),

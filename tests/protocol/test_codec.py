@@ -12,7 +12,18 @@ from overpaint_protocol.errors import (
     UnsupportedVersion,
 )
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import Fill, GenerationSettings, JobProgress, JobState, Ping, SubmitJob
+from overpaint_protocol.messages import (
+    MAX_PROMPT_CHARS,
+    Edit,
+    Fill,
+    GenerationSettings,
+    JobId,
+    JobProgress,
+    JobState,
+    LoraWeight,
+    Ping,
+    SubmitJob,
+)
 from overpaint_protocol.pixels import ImageHeader, PixelFormat, split_bands
 
 
@@ -215,7 +226,7 @@ def test_prompt_is_part_of_fill():
         "type": "fill",
         "prompt": "x",
         "negative_prompt": "",
-        "settings": {},
+        "settings": {"loras": []},
     }
 
 
@@ -224,6 +235,7 @@ def test_prompt_is_part_of_fill():
     [
         {"steps": 1, "guidance": 0.0, "strength": 0.0},
         {"steps": 150, "guidance": 30.0, "strength": 1.0},
+        {"loras": tuple(LoraWeight(id=f"lora-{i}", weight=(-4, 4)[i % 2]) for i in range(8))},
         {},
     ],
 )
@@ -243,6 +255,11 @@ def test_settings_travel_up_to_their_limits(settings):
         {"strength": -0.1},
         {"strength": 1.1},
         {"strength": float("nan")},
+        {"loras": [{"id": f"lora-{i}", "weight": 1} for i in range(9)]},
+        {"loras": [{"id": "twice", "weight": 1}, {"id": "twice", "weight": 2}]},
+        {"loras": [{"id": "", "weight": 1}]},
+        {"loras": [{"id": "heavy", "weight": 4.01}]},
+        {"loras": [{"id": "heavy", "weight": float("nan")}]},
     ],
 )
 def test_settings_beyond_their_limits_are_refused(settings):
@@ -252,3 +269,15 @@ def test_settings_beyond_their_limits_are_refused(settings):
 
 def test_a_fill_without_settings_leaves_them_to_the_engine():
     assert codec.from_plain({"type": "fill", "prompt": "x"}, Fill) == Fill(prompt="x")
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", "x" * (MAX_PROMPT_CHARS + 1)])
+def test_an_edit_needs_an_instruction(prompt):
+    with pytest.raises(RequestError):
+        Edit(prompt=prompt)
+
+
+@pytest.mark.parametrize("time_left_s", [-0.1, float("nan"), float("inf")])
+def test_a_time_left_is_a_time(time_left_s):
+    with pytest.raises(RequestError):
+        JobProgress(job_id=JobId("job-1"), state=JobState.RUNNING, time_left_s=time_left_s)

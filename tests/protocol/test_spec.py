@@ -52,6 +52,8 @@ def test_every_pixel_format_is_listed_with_its_size(pixel_format):
         messages.MAX_VARIANTS,
         messages.MAX_STEPS,
         messages.MAX_GUIDANCE,
+        messages.MAX_LORAS,
+        messages.MAX_LORA_WEIGHT,
     ],
 )
 def test_fixed_limits_are_stated(number):

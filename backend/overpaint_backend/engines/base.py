@@ -43,6 +43,8 @@ class OperationName(StrEnum):
     FILL = "fill"
     REMOVE = "remove"
     EXPAND = "expand"
+    EDIT = "edit"
+    """Change what is there as an instruction, the prompt, says; what lies under the mask counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class FillRequest:
     known: (H, W) bool; False is nothing to learn from: outside the canvas, or transparent.
     operation: what the artist asked for.
     prompt, negative_prompt: may be empty; engines that follow none ignore them.
-    settings: steps, guidance and strength; what is None is the engine's choice, and engines without them ignore them.
+    settings: steps, guidance, strength and LoRAs; what is None is the engine's choice, and engines without them ignore
+        them.
     seed: 0 to 2**32 - 1. The same request with the same seed gives the same result, another seed another one.
     """
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from overpaint_protocol.errors import OverpaintError
 from overpaint_protocol.geometry import Margins, Size
-from overpaint_protocol.messages import Fill, JobId, Operation, Remove, operation_name
+from overpaint_protocol.messages import Expand, JobId, Operation, Remove, operation_name
 
 __all__ = ["EditRequest", "Job", "JobPhase", "Preview"]
 
@@ -63,7 +63,7 @@ class Preview:
     data: bytes
 
 
-_VERBS = {"fill": "Fill", "remove": "Remove", "expand": "Expand"}
+_VERBS = {"fill": "Fill", "remove": "Remove", "expand": "Expand", "edit": "Edit"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Job:
     @property
     def margins(self) -> Margins | None:
         """How the canvas grows, or None."""
-        return None if isinstance(self.operation, (Fill, Remove)) else self.operation.margins
+        return self.operation.margins if isinstance(self.operation, Expand) else None
 
     @property
     def label(self) -> str:

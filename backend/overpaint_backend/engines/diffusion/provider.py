@@ -56,7 +56,7 @@ class DiffusionEngine:
         return EngineInfo(
             id=self._model.id,
             name=self._model.title,
-            operations=tuple(name.value for name in OperationName),
+            operations=(OperationName.FILL, OperationName.REMOVE, OperationName.EXPAND),
             follows_prompt=True,
             follows_negative_prompt=self._family.follows_negative,
             needs_surroundings=False,
