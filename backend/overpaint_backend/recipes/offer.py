@@ -15,7 +15,7 @@ from overpaint_protocol.messages import EngineInfo, RecipeInfo
 from .recipe import Recipe
 from .store import MAX_RECIPES, RecipeEntry, RecipeStore, read_entry
 
-__all__ = ["RecipeBook", "infos", "problem_of"]
+__all__ = ["RecipeBook", "entry_problem", "find", "infos", "problem_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -56,15 +56,24 @@ class RecipeBook:
         Raises:
             UnknownRecipe: there is none, or it cannot be used.
         """
-        entry = next((entry for entry in self._entries.values() if entry.id == recipe_id), None)
-        if entry is None:
-            known = ", ".join(info.id for info in self.infos(engines) if not info.problem)
-            advice = f"Choose one of: {known}." if known else "“overpaint recipes new” makes one."
-            raise UnknownRecipe(f"There is no recipe called “{recipe_id}”. {advice}")
-        problem = _entry_problem(entry, engines)
+        entry = find(self._entries.values(), recipe_id)
+        problem = entry_problem(entry, engines)
         if entry.recipe is None or problem:
             raise UnknownRecipe(f"The recipe “{recipe_id}” cannot be used. {problem}")
         return entry.recipe
+
+
+def find(entries: Iterable[RecipeEntry], recipe_id: str) -> RecipeEntry:
+    """The recipe of that id, with or without mistakes.
+
+    Raises:
+        UnknownRecipe: there is none.
+    """
+    by_id = {entry.id: entry for entry in entries}
+    if recipe_id not in by_id:
+        advice = f"Choose one of: {', '.join(by_id)}." if by_id else "“overpaint recipes new” makes one."
+        raise UnknownRecipe(f"There is no recipe called “{recipe_id}”. {advice}")
+    return by_id[recipe_id]
 
 
 def infos(entries: Iterable[RecipeEntry], engines: Sequence[EngineInfo] | None) -> tuple[RecipeInfo, ...]:
@@ -75,7 +84,7 @@ def infos(entries: Iterable[RecipeEntry], engines: Sequence[EngineInfo] | None) 
             name=entry.path.stem if entry.recipe is None else entry.recipe.name,
             description="" if entry.recipe is None else entry.recipe.description,
             engine=None if entry.recipe is None else entry.recipe.engine,
-            problem=_entry_problem(entry, engines),
+            problem=entry_problem(entry, engines),
         )
         for entry in entries
     ]
@@ -95,7 +104,8 @@ def problem_of(recipe: Recipe, engines: Sequence[EngineInfo]) -> str:
     return lora_problem(engines, engine, recipe.settings.loras)
 
 
-def _entry_problem(entry: RecipeEntry, engines: Sequence[EngineInfo] | None) -> str:
+def entry_problem(entry: RecipeEntry, engines: Sequence[EngineInfo] | None) -> str:
+    """The same for what a file holds; of several mistakes the first. With None for the engines only those count."""
     if entry.recipe is None:
         more = len(entry.mistakes) - 1
         rest = f" “overpaint recipes check” names {more} more." if more else ""
