@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -207,6 +208,12 @@ def test_everything_that_compose_comments_out_is_a_recipe_once_the_marks_are_gon
     recipe = parse("\n".join(lines), "ink")
     assert recipe.engine in CATALOG
     assert recipe.settings.loras and recipe.negative_prompt and recipe.description
+
+
+def test_the_example_of_the_manual_is_a_recipe():
+    manual = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", manual, re.DOTALL)
+    assert len(parse(example, "ink-drawing").settings.loras) == 2
 
 
 def test_a_file_needs_little():
