@@ -14,10 +14,12 @@ from overpaint_backend.recipes.offer import RecipeBook, infos, problem_of
 from overpaint_backend.recipes.recipe import Recipe, apply
 from overpaint_backend.recipes.recipe_file import MAX_FILE_BYTES, RecipeError, compose, parse, read
 from overpaint_backend.recipes.store import MAX_RECIPES, RecipeStore
+from overpaint_protocol import framing
 from overpaint_protocol.errors import RequestError, UnknownRecipe
 from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import (
     MAX_PROMPT_CHARS,
+    Capabilities,
     Edit,
     EngineInfo,
     Expand,
@@ -242,7 +244,8 @@ def test_a_file_needs_little():
         (LEAST + 'prompt = "ink of {promt}"', r"“prompt” holds {promt}, which stands for nothing\. .*{prompt}"),
         (LEAST + 'promt = "ink"', r"“promt” is no key here\. Did you mean “prompt”\?"),
         (LEAST + "sampler = 5", r"“sampler” is no key here\. There are: format, name, "),
-        (LEAST + f"{'x' * 90} = 5", f"“{'x' * 64}…” is no key here"),
+        (LEAST + f"{'x' * 900} = 5", f"“{'x' * 80}…{'x' * 40}” is no key here"),
+        (LEAST + f"[{'x' * 900}]\n" * 2, r"TOML format: Cannot declare .{,80}…x+.{,20}\(at line 4"),
         (LEAST + 'steps = "30"', r"“steps” is a number without quotation marks"),
         (LEAST + "steps = true", "“steps” is a number"),
         (LEAST + "steps = 2.5", "“steps” is a whole number"),
@@ -372,10 +375,13 @@ def test_two_names_that_cannot_be_asked_for_stay_apart(store):
 
 
 def test_no_more_files_are_looked_at_than_can_be_announced(store):
-    store.root.mkdir()
+    long = Recipe(id="long", name="🖋" * 80, description="🖋" * 300, engine="e" * 64)
     for number in range(MAX_RECIPES + 1):
-        (store.root / f"r{number:03}.toml").write_text(LEAST)
-    assert [entry.id for entry in store.entries()][-1] == f"r{MAX_RECIPES - 1:03}"
+        store.create(dataclasses.replace(long, id=f"{number:064}"))
+    announced = infos(store.entries(), ())
+    assert [info.id for info in announced][-1] == f"{MAX_RECIPES - 1:064}"
+    assert all(info.problem for info in announced)
+    framing.encode(Capabilities(engines=(), recipes=announced), id="1")
 
 
 # ---------------------------------------------------------------- what can be asked for

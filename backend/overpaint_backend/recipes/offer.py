@@ -71,7 +71,8 @@ def find(entries: Iterable[RecipeEntry], recipe_id: str) -> RecipeEntry:
     """
     by_id = {entry.id: entry for entry in entries}
     if recipe_id not in by_id:
-        advice = f"Choose one of: {', '.join(by_id)}." if by_id else "“overpaint recipes new” makes one."
+        known = ", ".join(entry.id for entry in by_id.values() if entry.recipe is not None)
+        advice = f"Choose one of: {known}." if known else "“overpaint recipes new” makes one."
         raise UnknownRecipe(f"There is no recipe called “{recipe_id}”. {advice}")
     return by_id[recipe_id]
 

@@ -38,6 +38,7 @@ MAX_FILE_BYTES = 64 * 1024
 MAX_NAME_CHARS = 80
 MAX_DESCRIPTION_CHARS = 300
 _MAX_ID_CHARS = 64
+_MAX_SHOWN_CHARS = 160
 _FORMAT = 1
 _NUMBERS = ("steps", "guidance", "strength")
 _KEYS = ("format", "name", "description", "engine", "prompt", "negative_prompt", *_NUMBERS, "loras")
@@ -105,7 +106,7 @@ def parse(text: str, recipe_id: str) -> Recipe:
     try:
         table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else _shortened(str(error))
         raise RecipeError(
             f"{file_name} is not in the TOML format: {reason}. Correct it there; texts stand in quotation marks."
         ) from error
@@ -276,8 +277,12 @@ class _Reader:
         return tuple(loras)
 
     def _wrong(self, key: str, sentence: str) -> None:
-        shown = key if len(key) <= _MAX_ID_CHARS else f"{key[:_MAX_ID_CHARS]}…"
-        self.mistakes.append(f"{self._place}“{shown}” {sentence}")
+        self.mistakes.append(f"{self._place}“{_shortened(key)}” {sentence}")
+
+
+def _shortened(text: str) -> str:
+    """As much of a file's own words as a sentence has room for: the middle goes, since a reason ends with its line."""
+    return text if len(text) <= _MAX_SHOWN_CHARS else f"{text[:80]}…{text[-40:]}"
 
 
 def _line(key: str, value: str | float | None, comment: str, example: str | float) -> list[str]:
