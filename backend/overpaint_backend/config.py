@@ -31,6 +31,7 @@ class DaemonSettings:
     max_outbox: messages that wait for a client that does not read; beyond it the session is cut off from the connection until the next ``hello``.
     max_waiting_messages: high-water mark of the socket, per client and direction, in messages.
     engines_wait_s: how long ``welcome`` waits for a worker that is still loading its engines.
+    recipes_look_s: how often the folder of recipes is looked at, and so how late a new one is announced.
     forget_after_s: how long after its client left a session keeps the news of jobs that failed.
     cancel_grace_s: how long a cancelled job may take to stop before the worker is replaced.
     worker_start_s: how long a worker may take to load its engines before it is replaced.
@@ -54,6 +55,7 @@ class DaemonSettings:
     max_outbox: int = 4096
     max_waiting_messages: int = 16
     engines_wait_s: float = 10.0
+    recipes_look_s: float = 1.0
     forget_after_s: float = 60.0
     cancel_grace_s: float = 2.0
     worker_start_s: float = 120.0

@@ -29,6 +29,8 @@ from overpaint_protocol.version import MAJOR, PRODUCT_VERSION
 
 from .config import DaemonSettings
 from .executors.process import ProcessExecutor
+from .recipes.offer import RecipeBook
+from .recipes.store import RecipeStore
 from .server.router import CLIENT_DOMAIN, Router, private_dir
 from .server.service import Service
 from .server.zap import Authenticator
@@ -90,7 +92,13 @@ class _Daemon:
             socket_prefix=f"{self._prefix}-worker",
             start_timeout_s=settings.worker_start_s,
         )
-        self._service = Service(settings, self._executor, self._router.send, time.monotonic())
+        self._service = Service(
+            settings,
+            self._executor,
+            self._router.send,
+            RecipeBook(RecipeStore.from_environment()),
+            time.monotonic(),
+        )
 
     def serve(self) -> None:
         """Listen, work, and leave nothing behind."""

@@ -31,6 +31,7 @@ class Program:
 
     python: Path
     home: Path
+    has_test_engines: bool = False
 
     @property
     def environ(self) -> dict[str, str]:
@@ -42,6 +43,7 @@ class Program:
             "OVERPAINT_RUNTIME_DIR": str(self.home / "run"),
             "PYTHONWARNINGS": "error",
             "COLUMNS": "200",
+            "OVERPAINT_TEST_ENGINES": "1" if self.has_test_engines else "",
         }
 
     def start(self, *arguments: object, **environ: str) -> subprocess.Popen[str]:
@@ -144,7 +146,10 @@ def mask(tmp_path: Path) -> Path:
 # ---------------------------------------------------------------- start-up
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fill", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["fill", "--help"], ["edit", "--help"], ["recipes", "new", "--help"], ["--version"]],
+)
 def test_help_loads_nothing_heavy(python: Path, arguments: list[str]):
     code = (
         "import sys, atexit\n"
@@ -172,6 +177,14 @@ def test_version(overpaint: Program):
         ["fill", "a.png", "--mask", "m.png", "--out", "b.png", "--strength", "1.5"],
         ["fill", "a.png", "--mask", "m.png", "--out", "b.png", "--steps", "0"],
         ["expand", "a.png", "--out", "b.png", "--left", "5", "--guidance", "31"],
+        ["fill", "a.png", "--out", "b.png", "--prompt", " "],
+        ["fill", "a.png", "--mask", "m.png", "--out", "b.png", "--lora", "ink:much"],
+        ["fill", "a.png", "--mask", "m.png", "--out", "b.png", "--lora", "ink:5"],
+        ["fill", "a.png", "--mask", "m.png", "--out", "b.png", "--lora", ":1"],
+        ["remove", "a.png", "--mask", "m.png", "--out", "b.png", "--lora", "ink"],
+        ["remove", "a.png", "--out", "b.png"],
+        ["edit", "a.png", "--out", "b.png"],
+        ["recipes", "new"],
         ["expand", "a.png", "--out", "b.png"],
         ["expand", "a.png", "--out", "b.png", "--left", "5", "--ratio", "1:1"],
         ["expand", "a.png", "--out", "b.png", "--left", "-5"],
@@ -295,6 +308,19 @@ def test_refusals_have_codes_and_write_nothing(
         ("fill", image, "--mask", mask, "--out", tmp_path / "no" / "o.png"): "image.failed",
         ("fill", image, "--mask", mask, "--out", tmp_path / "o.xyz"): "request.unsupported_format",
         ("fill", image, "--mask", mask, "--out", out, "--prompt", "a" * 8001): "request.invalid",
+        ("edit", image, "--out", out, "--prompt", " "): "request.invalid",
+        (
+            "fill",
+            image,
+            "--mask",
+            mask,
+            "--out",
+            out,
+            "--lora",
+            "ink",
+            "--lora",
+            "ink:0.5",
+        ): "request.invalid",
         ("remove", image, "--mask", mask, "--out", out, "--layer", out): "request.invalid",
         ("remove", image, "--mask", mask, "--out", out, "--layer", tmp_path / "l.jpg"): (
             "request.unsupported_format"
@@ -309,7 +335,12 @@ def test_refusals_have_codes_and_write_nothing(
 
 @pytest.mark.parametrize(
     ("extra", "code"),
-    [([], "request.nothing_to_sample"), (["--engine", "nobody"], "request.unknown_engine")],
+    [
+        ([], "request.nothing_to_sample"),
+        (["--engine", "nobody"], "request.unknown_engine"),
+        (["--recipe", "nothing"], "request.unknown_recipe"),
+        (["--lora", "ink:0.5"], "request.invalid"),
+    ],
 )
 def test_what_the_daemon_refuses_is_told(overpaint: Program, tmp_path: Path, extra: list[str], code: str):
     image = save(tmp_path / "in.png", scene())
@@ -346,6 +377,66 @@ def test_a_wrong_token_is_refused(overpaint: Program, tmp_path: Path, mask: Path
         answer = overpaint.run(*command, OVERPAINT_CONNECTION=str(forged))
         assert answer.returncode == 1
         assert "token" in answer.stderr
+
+
+# ---------------------------------------------------------------- edit, recipes, a whole picture
+
+
+@pytest.fixture(scope="module")
+def inverter(python: Path) -> Iterator[Program]:
+    """A program whose daemon has the engine for tests, which inverts and offers every operation."""
+    home = Path(tempfile.mkdtemp(prefix="op-"))
+    program = Program(python, home, has_test_engines=True)
+    yield program
+    program.run("stop")
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.mark.parametrize("command", ["fill", "edit"])
+def test_without_a_mask_all_of_the_picture_changes(inverter: Program, tmp_path: Path, command: str):
+    image = save(tmp_path / "in.png", scene())
+    out = tmp_path / "out.png"
+    engine = ["--engine", "test-invert"] if command == "fill" else []  # which alone can edit
+    report = inverter.json(command, image, "--prompt", "steps=2", "--seed", 0, "--out", out, *engine)
+    assert (report["operation"], report["engine"]) == (command, "test-invert")
+    assert np.array_equal(load(out), 255 - load(image))
+
+
+def test_an_edit_keeps_to_its_mask(inverter: Program, tmp_path: Path, mask: Path):
+    image = save(tmp_path / "in.png", scene())
+    out = tmp_path / "out.png"
+    inverter.must("edit", image, "--mask", mask, "--prompt", "steps=2", "--out", out)
+    check_only_the_mask_changed(load(image), load(out), soft_mask())
+
+
+def test_an_empty_picture_is_painted_from_words(inverter: Program, tmp_path: Path):
+    image = save(tmp_path / "in.png", np.zeros((64, 48, 4), np.uint8))
+    out = tmp_path / "out.png"
+    inverter.must("fill", image, "--prompt", "steps=2", "--engine", "test-invert", "--out", out)
+    assert (load(out)[..., 3] == 255).all()
+    assert load(out)[..., :3].any()
+
+
+def test_where_nothing_edits_the_command_for_a_model_is_told(overpaint: Program, tmp_path: Path):
+    image = save(tmp_path / "in.png", scene())
+    report = overpaint.json("edit", image, "--prompt", "make it night", "--out", tmp_path / "out.png")
+    assert report["error"]["code"] == "request.unsupported_operation"
+    assert "overpaint models add" in report["error"]["message"]
+
+
+def test_a_recipe_from_the_command_line_to_the_engine(inverter: Program, tmp_path: Path, mask: Path):
+    image = save(tmp_path / "in.png", scene())
+    made = inverter.json("recipes", "new", "bad-luck", "--engine", "test-invert", "--prompt", "{prompt} fail")
+    assert made["ok"] is True
+    paint = ["--mask", mask, "--out", tmp_path / "out.png", "--recipe", "bad-luck"]
+    report = inverter.json("fill", image, "--prompt", "steps=2", *paint)
+    assert "because its prompt says so" in report["error"]["message"]
+    report = inverter.json("remove", image, *paint)
+    assert (report["ok"], report["engine"]) == (True, "test-invert")
+
+    status = inverter.json("status")
+    assert [(recipe["id"], recipe["name"]) for recipe in status["recipes"]] == [("bad-luck", "Bad luck")]
+    assert "Recipe bad-luck: Bad luck (test-invert)" in inverter.must("status")
 
 
 # ---------------------------------------------------------------- the daemon

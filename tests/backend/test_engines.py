@@ -1,6 +1,9 @@
 """The embedded and the test engine keep the promises of engines; the embedded one's own on top."""
 
+import dataclasses
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from overpaint_backend.engines.base import Cancelled, Device, Engine, FillReques
 from overpaint_backend.engines.embedded import EmbeddedEngine
 from overpaint_backend.engines.registry import ENTRY_POINT_GROUP, EngineRegistry
 from overpaint_backend.engines.testing import EngineConformance, InvertEngine
+from overpaint_backend.executors.base import EnginesChanged
+from overpaint_backend.executors.watch import WATCH_INTERVAL_S, EngineWatch
 from overpaint_backend.imaging.resample import resize
 from overpaint_protocol.errors import EngineError, NothingToSample, UnknownEngine
 from overpaint_protocol.geometry import Size
@@ -211,3 +216,92 @@ def test_an_empty_provider_is_no_engine(tmp_path, monkeypatch):
     assert registry.broken() == ()
     with pytest.raises(UnknownEngine, match="'diffusion'"):
         registry.get("diffusion")
+
+
+class Shelf:
+    """A provider of engines that come and go; ``on_it`` maps ids to what is loaded for them."""
+
+    on_it: ClassVar[dict[str, str] | None] = {}
+
+    def stamp(self):
+        return None if self.on_it is None else tuple(self.on_it.items())
+
+    def engines(self):
+        if self.on_it is None:
+            raise EngineError("The shelf fell.")
+        return [ShelfEngine(key, content) for key, content in self.on_it.items()]
+
+
+@dataclass(frozen=True)
+class ShelfEngine:
+    id: str
+    content: str
+
+    def info(self):
+        return dataclasses.replace(InvertEngine().info(), id=self.id)
+
+
+@pytest.fixture
+def shelf(monkeypatch):
+    """The registry of a Shelf and the embedded engine, and a function that puts other things on the shelf."""
+    monkeypatch.setattr(Shelf, "on_it", {"a": "1", "b": "1"})
+    registry = EngineRegistry([EMBEDDED, entry("shelf", f"{__name__}:Shelf")])
+    assert registry.ids == ("embedded", "a", "b")
+    return registry, lambda on_it: monkeypatch.setattr(Shelf, "on_it", on_it)
+
+
+def test_engines_that_came_and_went_are_noticed(shelf):
+    registry, put = shelf
+    embedded = registry.get("embedded")
+    assert registry.refresh() is None
+    put({"b": "1", "c": "1"})
+    assert registry.refresh() == {"a"}
+    assert [info.id for info in registry.infos()] == ["embedded", "b", "c"]
+    assert registry.get("c") == ShelfEngine("c", "1")
+    with pytest.raises(UnknownEngine, match="'a'"):
+        registry.get("a")
+    assert registry.get("embedded") is embedded
+    assert registry.refresh() is None
+
+
+def test_an_engine_that_was_replaced_is_not_what_it_was(shelf):
+    registry, put = shelf
+    put({"b": "2", "a": "1"})
+    assert registry.refresh() == {"b"}
+    assert registry.get("b") == ShelfEngine("b", "2")
+
+
+def test_a_provider_that_fails_for_a_while_is_asked_again(shelf):
+    registry, put = shelf
+    put(None)
+    assert registry.refresh() == {"a", "b"}
+    assert [(broken.id, broken.reason) for broken in registry.broken()] == [("shelf", "The shelf fell.")]
+    assert registry.ids == ("embedded",)
+    put({"a": "1"})
+    assert registry.refresh() == frozenset()
+    assert registry.broken() == ()
+    assert registry.ids == ("embedded", "a")
+
+
+def test_a_new_engine_with_a_taken_name_is_reported_and_replaces_none(shelf):
+    registry, put = shelf
+    embedded = registry.get("embedded")
+    put({"embedded": "1", "a": "1"})
+    assert registry.refresh() == {"b"}
+    assert registry.get("embedded") is embedded
+    assert "'embedded'" in registry.broken()[0].reason
+
+
+def test_the_watch_looks_now_and_then_ends_useless_sessions_and_tells(shelf):
+    registry, put = shelf
+    closed, told = [], []
+    watch = EngineWatch(registry, closed.append, told.append, now=10.0)
+    put({"b": "1"})
+    watch.look(10.0 + WATCH_INTERVAL_S / 2)
+    assert (closed, told) == ([], [])
+    watch.look(10.0 + WATCH_INTERVAL_S)
+    assert closed == ["a"]
+    assert told == [EnginesChanged(engines=registry.infos(), broken_engines=())]
+    assert [info.id for info in told[0].engines] == ["embedded", "b"]
+    watch.look(10.0 + 2 * WATCH_INTERVAL_S)
+    assert (len(closed), len(told)) == (1, 1)

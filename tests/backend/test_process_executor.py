@@ -8,7 +8,7 @@ import time
 import pytest
 import zmq
 
-from overpaint_backend.executors.base import Ready, RunJob, RunOver, WorkerGone, pack, unpack
+from overpaint_backend.executors.base import EnginesChanged, Ready, RunJob, RunOver, WorkerGone, pack, unpack
 from overpaint_backend.executors.process import WORKER_DOMAIN, ProcessExecutor
 from overpaint_backend.server.zap import Authenticator
 from overpaint_protocol.errors import ProtocolError
@@ -163,6 +163,7 @@ def test_messages_survive_packing():
     for message in (
         RunJob(run=1, engine="e", seed=2**32 - 1, first_variant=0, preview_bytes=0, request=request),
         Ready(engines=(engine,), broken_engines=()),
+        EnginesChanged(engines=(engine,), broken_engines=()),
         RunOver(run=3, timings_ms={"engine": 1.5}),
     ):
         assert unpack(pack(message, [b"pixels"])) == (message, (b"pixels",))

@@ -10,6 +10,7 @@ import pytest
 
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.executors.base import (
+    EnginesChanged,
     Ready,
     RunJob,
     RunOver,
@@ -18,6 +19,8 @@ from overpaint_backend.executors.base import (
     RunVariant,
     WorkerGone,
 )
+from overpaint_backend.recipes.offer import RecipeBook
+from overpaint_backend.recipes.store import RecipeStore
 from overpaint_backend.server.router import Sent
 from overpaint_backend.server.service import Service
 from overpaint_protocol import framing
@@ -26,6 +29,7 @@ from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import (
     AckJob,
     CancelJob,
+    Capabilities,
     DaemonReport,
     DaemonStopping,
     EncodedImage,
@@ -35,6 +39,7 @@ from overpaint_protocol.messages import (
     Expand,
     FetchJob,
     Fill,
+    GenerationSettings,
     Hello,
     InspectDaemon,
     JobAccepted,
@@ -145,10 +150,11 @@ class ScriptedExecutor:
 class Daemon:
     """A Service with clients that are lists."""
 
-    def __init__(self, settings=SETTINGS, *, ready=True):
+    def __init__(self, settings=SETTINGS, *, ready=True, recipes=Path("no recipes here")):
         self.now = 100.0
         self.executor = ScriptedExecutor()
-        self.service = Service(settings, self.executor, self._deliver, self.now)
+        book = RecipeBook(RecipeStore(recipes))
+        self.service = Service(settings, self.executor, self._deliver, book, self.now)
         self.inboxes: dict[bytes, list] = {}
         self.blocked: set[bytes] = set()
         self.gone: set[bytes] = set()
@@ -696,3 +702,161 @@ def test_the_daemon_is_idle_when_nobody_has_needed_it_for_long_enough():
     assert not daemon.service.is_idle(daemon.now)
     daemon.wait(2)
     assert daemon.service.is_idle(daemon.now)
+
+
+# ---------------------------------------------------------------- what can be asked for
+
+
+@pytest.fixture
+def recipes(tmp_path):
+    """The folder of recipes, with one in it."""
+    (tmp_path / "ink.toml").write_text('format = 1\nname = "Ink"\nprompt = "ink of {prompt}"\nsteps = 9\n')
+    return tmp_path
+
+
+def names(message):
+    return [(info.id, info.problem == "") for info in message.recipes]
+
+
+def test_recipes_are_announced_with_the_welcome(recipes):
+    (recipes / "bad.toml").write_text("nothing")
+    (recipes / "other.toml").write_text('format = 1\nname = "Other"\nengine = "sdxl"\n')
+    (welcome,) = Daemon(recipes=recipes).hello(b"A")
+    assert names(welcome) == [("bad", False), ("ink", True), ("other", False)]
+
+
+def test_every_open_session_is_told_of_a_changed_recipe_once(recipes):
+    daemon = Daemon(recipes=recipes)
+    daemon.hello(b"A")
+    daemon.hello(b"B", "bo")
+    daemon.send(b"C", Ping(nonce=1))  # no session
+    (recipes / "new.toml").write_text('format = 1\nname = "New"\n')
+    daemon.wait(SETTINGS.recipes_look_s)
+    for peer in (b"A", b"B"):
+        (told,) = daemon.take(peer)
+        assert isinstance(told, Capabilities)
+        assert names(told) == [("ink", True), ("new", True)]
+        assert told.engines == READY.engines
+    assert daemon.take(b"C") == []
+    daemon.wait(SETTINGS.recipes_look_s)
+    assert daemon.take(b"A") == []
+    (recipes / "new.toml").unlink()
+    daemon.wait(SETTINGS.recipes_look_s)
+    assert names(only(daemon.take(b"A"), Capabilities)) == [("ink", True)]
+    assert names(only(daemon.hello(b"D", "dora"), Welcome)) == [("ink", True)]
+
+
+def test_the_folder_is_not_looked_at_more_often_than_wanted(recipes):
+    daemon = Daemon(recipes=recipes)
+    daemon.hello(b"A")
+    (recipes / "ink.toml").unlink()
+    daemon.wait(SETTINGS.recipes_look_s / 2)
+    assert daemon.take(b"A") == []
+    daemon.wait(SETTINGS.recipes_look_s / 2)
+    assert only(daemon.take(b"A"), Capabilities).recipes == ()
+
+
+def test_a_touched_file_is_no_news(recipes):
+    daemon = Daemon(recipes=recipes)
+    daemon.hello(b"A")
+    (recipes / "ink.toml").touch()
+    daemon.wait(SETTINGS.recipes_look_s)
+    assert daemon.take(b"A") == []
+
+
+def test_every_open_session_is_told_of_changed_engines_once(daemon):
+    changed = EnginesChanged(engines=(PAINTER,), broken_engines=READY.broken_engines)
+    daemon.worker(changed)
+    told = only(daemon.take(b"A"), Capabilities)
+    assert told.engines == (PAINTER,)
+    daemon.worker(changed)
+    assert daemon.take(b"A") == []
+    assert only(daemon.hello(b"B", "bo"), Welcome).engines == (PAINTER,)
+    assert (
+        error_of(daemon.send(b"A", submit(operation=Remove()), pixels())).code
+        == "request.unsupported_operation"
+    )
+    daemon.worker(READY)  # of a new worker
+    assert only(daemon.take(b"A"), Capabilities).engines == READY.engines
+
+
+def test_the_news_of_engines_does_not_disturb_a_job(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.send(b"A", submit("job-2"), pixels())
+    daemon.worker(EnginesChanged(engines=(PAINTER,), broken_engines=()))
+    daemon.worker(variant(1), (bytes(4),))
+    daemon.worker(RunOver(run=1))
+    assert only(daemon.take(b"A"), JobDone).job_id == "job-1"
+    assert [run.request.job_id for run in daemon.executor.runs] == ["job-1", "job-2"]
+
+
+def test_a_session_welcomed_before_the_engines_were_known_is_told_of_them():
+    daemon = Daemon(ready=False)
+    daemon.hello(b"A")
+    daemon.wait(SETTINGS.engines_wait_s)
+    assert only(daemon.take(b"A"), Welcome).engines == ()
+    daemon.hello(b"B", "bo")
+    daemon.worker(READY)
+    assert only(daemon.take(b"A"), Capabilities).engines == READY.engines
+    (welcome,) = daemon.take(b"B")
+    assert isinstance(welcome, Welcome)
+
+
+def test_a_recipe_that_waits_for_an_engine_can_be_used_once_it_is_there(recipes):
+    (recipes / "ink.toml").write_text('format = 1\nname = "Ink"\nengine = "sdxl"\n')
+    daemon = Daemon(recipes=recipes)
+    daemon.hello(b"A")
+    error = error_of(daemon.send(b"A", submit(recipe="ink"), pixels()))
+    assert error.code == "request.unknown_recipe"
+    assert "overpaint models add sdxl" in error.message
+    daemon.worker(EnginesChanged(engines=(dataclasses.replace(PAINTER, id="sdxl"),), broken_engines=()))
+    assert names(only(daemon.take(b"A"), Capabilities)) == [("ink", True)]
+    daemon.send(b"A", submit(recipe="ink"), pixels())
+    assert daemon.executor.runs[0].engine == "sdxl"
+
+
+def test_a_job_is_run_with_what_its_recipe_fills_in_also_when_tried_again(recipes):
+    daemon = Daemon(recipes=recipes)
+    daemon.hello(b"A")
+    request = submit(recipe="ink", operation=Fill(prompt="a red door"))
+    assert only(daemon.send(b"A", request, pixels()), JobAccepted)
+    (recipes / "ink.toml").unlink()
+    assert daemon.send(b"A", request, pixels())[-1] == JobAccepted(job_id="job-1", position=0)
+    daemon.worker(WorkerGone(reason="killed"))
+    daemon.worker(READY)
+    first, second = daemon.executor.runs
+    assert first.request.operation == Fill(prompt="ink of a red door", settings=GenerationSettings(steps=9))
+    assert second.request == first.request
+
+
+def test_a_recipe_written_a_moment_ago_can_be_asked_for(recipes):
+    daemon = Daemon(recipes=recipes)
+    daemon.hello(b"A")
+    (recipes / "new.toml").write_text('format = 1\nname = "New"\n')
+    answers = daemon.send(b"A", submit(recipe="new"), pixels())
+    assert only(answers, JobAccepted)
+    assert only(answers, Capabilities)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sentence"),
+    [
+        ("oil", "no recipe called “oil”. Choose one of: ink."),
+        ("bad", "The recipe “bad” cannot be used. bad.toml"),
+    ],
+)
+def test_an_unknown_or_broken_recipe_is_refused(recipes, recipe, sentence):
+    (recipes / "bad.toml").write_text("nothing")
+    daemon = Daemon(recipes=recipes)
+    daemon.hello(b"A")
+    error = error_of(daemon.send(b"A", submit(recipe=recipe), pixels()))
+    assert error.code == "request.unknown_recipe"
+    assert sentence in error.message
+    assert daemon.executor.runs == []
+
+
+def test_a_job_and_its_recipe_are_checked_together(recipes):
+    daemon = Daemon(recipes=recipes)
+    daemon.hello(b"A")
+    request = submit(recipe="ink", operation=Fill(prompt="x" * 8000))
+    assert error_of(daemon.send(b"A", request, pixels())).code == "request.invalid"

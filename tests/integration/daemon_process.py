@@ -65,6 +65,7 @@ def daemon_environ(folder: Path) -> dict[str, str]:
         "PYTHONWARNINGS": "error",
         "OVERPAINT_STATE_DIR": str(folder / "state"),
         "OVERPAINT_RUNTIME_DIR": str(folder / "run"),
+        "OVERPAINT_RECIPES_DIR": str(folder / "recipes"),
         "OVERPAINT_TEST_ENGINES": "1",
     }
 

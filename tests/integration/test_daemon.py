@@ -21,6 +21,7 @@ from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import (
     AckJob,
     CancelJob,
+    Capabilities,
     DaemonReport,
     DaemonStopping,
     ErrorReply,
@@ -39,6 +40,7 @@ from overpaint_protocol.messages import (
     JobVariant,
     Ping,
     Pong,
+    RecipeInfo,
     Remove,
     ShutDown,
     SubmitJob,
@@ -318,6 +320,39 @@ def test_two_sessions_at_once_get_their_own_results_in_turn(shared_daemon):
         assert {bytes(e.payload[0][:1]) for e in made if e.message.job_id != "holds-the-worker"} == {
             bytes([color])
         }
+
+
+# ---------------------------------------------------------------- recipes
+
+
+def test_a_recipe_written_while_the_daemon_runs_is_announced_and_used(own_daemon):
+    client = own_daemon.client()
+    assert client.welcome.recipes == ()
+    folder = own_daemon.folder / "recipes"
+    folder.mkdir()
+
+    def write(text):
+        """In one step, so that the daemon never reads half of it."""
+        (folder / "luck").write_text(text, encoding="utf-8")
+        (folder / "luck").rename(folder / "luck.toml")
+
+    recipe = 'format = 1\nname = "Bad luck"\nengine = "test-invert"\nprompt = "{prompt} fail"\n'
+    write(recipe)
+    (told,) = client.receive_until(Capabilities)
+    assert told.message.recipes == (RecipeInfo(id="luck", name="Bad luck", engine="test-invert"),)
+    assert {engine.id for engine in told.message.engines} == {"embedded", "test-invert"}
+
+    client.submit("job", prompt="steps=1", recipe="luck", engine=None)
+    failed = client.receive_until(JobDone, JobFailed)[-1].message
+    assert "because its prompt says so" in failed.error.message, "the recipe's words reached the engine"
+
+    write("format = 1")
+    (told,) = client.receive_until(Capabilities)
+    assert "“name” is missing" in told.message.recipes[0].problem
+    assert client.submit("job-2", recipe="luck").error.code == "request.unknown_recipe"
+    (folder / "luck.toml").unlink()
+    (told,) = client.receive_until(Capabilities)
+    assert told.message.recipes == ()
 
 
 # ---------------------------------------------------------------- coming and going

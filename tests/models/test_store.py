@@ -185,3 +185,18 @@ def test_paths_that_leave_the_model_are_refused(path: str):
 
 def test_refusals_are_model_errors():
     assert issubclass(ModelRefused, ModelError)
+
+
+def test_the_stamp_changes_with_what_is_offered_and_with_nothing_else(store: ModelStore, folder: Path):
+    def is_news(change) -> bool:
+        before = store.stamp()
+        change()
+        return store.stamp() != before
+
+    assert not is_news(store.models)
+    assert is_news(lambda: import_model(store, folder))
+    assert not is_news(lambda: (store.models(), store.verify("my-model")))
+    assert is_news(lambda: store.choose(ModelSettings(commercial_only=True)))
+    assert is_news(lambda: store.remove("my-model"))
+    with store.stage("unfinished") as staging:
+        assert not is_news(staging.clear)

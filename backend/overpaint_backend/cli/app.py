@@ -13,43 +13,22 @@ import typer
 from overpaint_protocol.version import PRODUCT_VERSION
 
 from .models_app import models_app
+from .options import Json, NegativePrompt, Prompt, SettingOptions, TaskOptions, spread
 from .outcome import end_with
+from .recipes_app import recipes_app
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="overpaint",
-    help="Generative fill, remove and expand for Krita, GIMP and picture files.",
+    help="Generative fill, remove, expand and edit for Krita, GIMP and picture files.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
 app.add_typer(models_app, name="models")
-
-_Image = Annotated[Path, typer.Argument(help="The picture: PNG, JPEG, WebP or TIFF.", metavar="IMAGE")]
-_Mask = Annotated[
-    Path, typer.Option(help="A picture of the same size: white changes, black stays, grey blends.")
-]
-_Out = Annotated[Path, typer.Option(help="Where the result goes. Several variants get -1, -2 and so on.")]
-_Layer = Annotated[Path | None, typer.Option(help="Also write the new layer alone, with transparency.")]
-_Prompt = Annotated[str, typer.Option(help="What to paint. Empty continues the surroundings.")]
-_Negative = Annotated[str, typer.Option(help="What to avoid.")]
-_Steps = Annotated[
-    int | None, typer.Option(min=1, max=150, help="How often a model refines the picture; more takes longer.")
-]
-_Guidance = Annotated[
-    float | None, typer.Option(min=0, max=30, help="How closely a model follows the prompt.")
-]
-_Strength = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="How far a model may get from what is there: 0 keeps it, 1 paints anew."),
-]
-_Variants = Annotated[int, typer.Option(min=1, max=8, help="How many results to make.")]
-_Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same result.")]
-_Engine = Annotated[str | None, typer.Option(help="Which engine paints; “overpaint status” lists them.")]
-_Force = Annotated[bool, typer.Option("--force", help="Allow replacing the picture or the mask.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+app.add_typer(recipes_app, name="recipes")
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,91 +46,57 @@ def _options(
     pass
 
 
+_WHITE_CHANGES = "A picture of the same size: white changes, black stays, grey blends."
+
+
 @app.command()
+@spread
 def fill(
-    image: _Image,
-    mask: _Mask,
-    out: _Out,
-    prompt: _Prompt = "",
-    negative_prompt: _Negative = "",
-    steps: _Steps = None,
-    guidance: _Guidance = None,
-    strength: _Strength = None,
-    variants: _Variants = 1,
-    seed: _Seed = None,
-    engine: _Engine = None,
-    layer: _Layer = None,
-    force: _Force = False,
-    as_json: _Json = False,
+    *,
+    mask: Annotated[
+        Path | None, typer.Option(help=f"{_WHITE_CHANGES} Without it, the whole picture is painted.")
+    ] = None,
+    prompt: Prompt = "",
+    negative_prompt: NegativePrompt = "",
+    settings: SettingOptions,
+    task: TaskOptions,
 ) -> None:
-    """Paint the masked area anew."""
-
-    def run() -> int:
-        from overpaint_protocol.messages import Fill, GenerationSettings
-
-        from .edit import EditCommand, run_edit
-
-        settings = GenerationSettings(steps=steps, guidance=guidance, strength=strength)
-        operation = Fill(prompt=prompt, negative_prompt=negative_prompt, settings=settings)
-        return run_edit(
-            EditCommand(
-                image=image,
-                mask=mask,
-                operation=lambda size: operation,
-                out=out,
-                layer=layer,
-                engine=engine,
-                variants=variants,
-                seed=seed,
-                force=force,
-                as_json=as_json,
-            )
+    """Paint the masked area anew, or all of a picture from a prompt."""
+    if mask is None and not prompt.strip() and task.recipe is None:
+        raise typer.BadParameter(
+            "say what to paint all over the picture with --prompt, or which part of it with --mask"
         )
 
-    end_with(run, as_json=as_json)
+    def run() -> int:
+        from overpaint_protocol.messages import Fill
+
+        from .edit import run_edit
+
+        operation = Fill(prompt=prompt, negative_prompt=negative_prompt, settings=settings.chosen)
+        return run_edit(task, lambda size: operation, mask)
+
+    end_with(run, as_json=task.as_json)
 
 
 @app.command()
-def remove(
-    image: _Image,
-    mask: _Mask,
-    out: _Out,
-    variants: _Variants = 1,
-    seed: _Seed = None,
-    engine: _Engine = None,
-    layer: _Layer = None,
-    force: _Force = False,
-    as_json: _Json = False,
-) -> None:
+@spread
+def remove(*, mask: Annotated[Path, typer.Option(help=_WHITE_CHANGES)], task: TaskOptions) -> None:
     """Make what the mask covers disappear into its surroundings."""
 
     def run() -> int:
         from overpaint_protocol.messages import Remove
 
-        from .edit import EditCommand, run_edit
+        from .edit import run_edit
 
-        return run_edit(
-            EditCommand(
-                image=image,
-                mask=mask,
-                operation=lambda size: Remove(),
-                out=out,
-                layer=layer,
-                engine=engine,
-                variants=variants,
-                seed=seed,
-                force=force,
-                as_json=as_json,
-            )
-        )
+        return run_edit(task, lambda size: Remove(), mask)
 
-    end_with(run, as_json=as_json)
+    end_with(run, as_json=task.as_json)
 
 
 @app.command()
+@spread
 def expand(
-    image: _Image,
-    out: _Out,
+    *,
     left: Annotated[int, typer.Option(min=0, help="Pixels to add on the left.")] = 0,
     top: Annotated[int, typer.Option(min=0, help="Pixels to add above.")] = 0,
     right: Annotated[int, typer.Option(min=0, help="Pixels to add on the right.")] = 0,
@@ -159,17 +104,10 @@ def expand(
     ratio: Annotated[
         str | None, typer.Option(help="Or: grow evenly to these proportions, such as 16:9.")
     ] = None,
-    prompt: _Prompt = "",
-    negative_prompt: _Negative = "",
-    steps: _Steps = None,
-    guidance: _Guidance = None,
-    strength: _Strength = None,
-    variants: _Variants = 1,
-    seed: _Seed = None,
-    engine: _Engine = None,
-    layer: _Layer = None,
-    force: _Force = False,
-    as_json: _Json = False,
+    prompt: Prompt = "",
+    negative_prompt: NegativePrompt = "",
+    settings: SettingOptions,
+    task: TaskOptions,
 ) -> None:
     """Grow the canvas and continue the picture into the new area."""
     has_sides = bool(left or top or right or bottom)
@@ -178,32 +116,45 @@ def expand(
 
     def run() -> int:
         from overpaint_protocol.geometry import Margins, Size
-        from overpaint_protocol.messages import Expand, GenerationSettings
+        from overpaint_protocol.messages import Expand
 
-        from .edit import EditCommand, margins_for_ratio, run_edit
+        from .edit import margins_for_ratio, run_edit
 
         def operation(size: Size) -> Expand:
             sides = Margins(left=left, top=top, right=right, bottom=bottom)
             margins = sides if ratio is None else margins_for_ratio(size, ratio)
-            settings = GenerationSettings(steps=steps, guidance=guidance, strength=strength)
-            return Expand(margins=margins, prompt=prompt, negative_prompt=negative_prompt, settings=settings)
-
-        return run_edit(
-            EditCommand(
-                image=image,
-                mask=None,
-                operation=operation,
-                out=out,
-                layer=layer,
-                engine=engine,
-                variants=variants,
-                seed=seed,
-                force=force,
-                as_json=as_json,
+            return Expand(
+                margins=margins, prompt=prompt, negative_prompt=negative_prompt, settings=settings.chosen
             )
-        )
 
-    end_with(run, as_json=as_json)
+        return run_edit(task, operation, None)
+
+    end_with(run, as_json=task.as_json)
+
+
+@app.command()
+@spread
+def edit(
+    *,
+    prompt: Annotated[str, typer.Option(help="What to change, such as “make it night”.")],
+    negative_prompt: NegativePrompt = "",
+    mask: Annotated[
+        Path | None, typer.Option(help=f"{_WHITE_CHANGES} Without it, all of the picture may change.")
+    ] = None,
+    settings: SettingOptions,
+    task: TaskOptions,
+) -> None:
+    """Change a picture as an instruction says, such as “make it night”."""
+
+    def run() -> int:
+        from overpaint_protocol.messages import Edit
+
+        from .edit import run_edit
+
+        operation = Edit(prompt=prompt, negative_prompt=negative_prompt, settings=settings.chosen)
+        return run_edit(task, lambda size: operation, mask)
+
+    end_with(run, as_json=task.as_json)
 
 
 @app.command()
@@ -236,7 +187,7 @@ def install(
     link: Annotated[
         bool, typer.Option("--link", help="Link to the sources instead of copying, for developers.")
     ] = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Put the plug-in into every Krita or GIMP 3 of yours."""
     if editor not in ("krita", "gimp"):
@@ -255,7 +206,7 @@ def install(
 
 
 @app.command()
-def doctor(as_json: _Json = False) -> None:
+def doctor(as_json: Json = False) -> None:
     """Check everything Overpaint needs, and say what to do about what is missing."""
 
     def run() -> int:
@@ -267,7 +218,7 @@ def doctor(as_json: _Json = False) -> None:
 
 
 @app.command()
-def status(as_json: _Json = False) -> None:
+def status(as_json: Json = False) -> None:
     """Say what the daemon is doing."""
 
     def run() -> int:
@@ -279,7 +230,7 @@ def status(as_json: _Json = False) -> None:
 
 
 @app.command()
-def stop(as_json: _Json = False) -> None:
+def stop(as_json: Json = False) -> None:
     """End the daemon. Jobs that are not finished fail."""
 
     def run() -> int:

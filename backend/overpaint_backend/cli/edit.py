@@ -1,4 +1,4 @@
-"""``overpaint fill | remove | expand``: a picture file goes the way of an editor's document.
+"""``overpaint fill | remove | expand | edit``: a picture file goes the way of an editor's document.
 
 The same Controller that runs inside Krita and GIMP drives a FileEditor here: it starts the daemon if none runs, sends
 the pixels, follows the job and inserts the layers, which are then flattened and written.
@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -29,10 +30,11 @@ from overpaint_protocol.messages import Expand, Operation, operation_name
 from overpaint_protocol.pixels import PixelFormat
 
 from .file_editor import FileEditor, FileLayer, Pixels
+from .options import TaskOptions
 from .outcome import FAILED, OK, complain, error_plain, print_json, say
 from .pictures import Picture, check_output, load_mask, load_picture, save_pixels
 
-__all__ = ["EditCommand", "margins_for_ratio", "run_edit"]
+__all__ = ["margins_for_ratio", "run_edit"]
 
 _IDLE_EXIT_S = 1800
 _FAREWELL_S = 5.0
@@ -40,66 +42,54 @@ _LARGEST_TERM = 1e6
 """Of a ratio: what is beyond is a slip of the hand, and its arithmetic overflows."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EditCommand:
-    """What was asked on the command line.
+def run_edit(task: TaskOptions, operation_for: Callable[[Size], Operation], mask: Path | None) -> int:
+    """Run one of the commands; returns its exit code.
 
-    image: the picture. mask: what may change, None for an Expand. operation: made once the picture's size is known.
-    out: where the flattened result goes; with several variants ``name-1.png``, ``name-2.png`` and so on.
-    layer: where the layer alone goes, named alike, or None. force: the inputs may be overwritten.
-    """
-
-    image: Path
-    mask: Path | None
-    operation: Callable[[Size], Operation]
-    out: Path
-    layer: Path | None = None
-    engine: str | None = None
-    variants: int = 1
-    seed: int | None = None
-    force: bool = False
-    as_json: bool = False
-
-
-def run_edit(command: EditCommand) -> int:
-    """Run the command; returns its exit code.
+    Args:
+        task: what was asked for on the command line.
+        operation_for: makes the operation once the picture's size is known.
+        mask: what may change; None for an Expand, and for all of the picture.
 
     Raises:
         OverpaintError: it failed; its message says why and what to do.
     """
-    picture = load_picture(command.image)
-    operation = command.operation(picture.size)
+    picture = load_picture(task.image)
+    operation = operation_for(picture.size)
     grown = Rect.from_size(picture.size)
     if isinstance(operation, Expand):
         grown = grown.expand(operation.margins)
-    mask = None if command.mask is None else load_mask(command.mask, picture)
-    outputs = [_numbered(command.out, index, command.variants) for index in range(command.variants)]
-    inputs = (command.image,) if command.mask is None else (command.image, command.mask)
+    selection = _selection(operation, mask, picture)
+    outputs = [_numbered(task.out, index, task.variants) for index in range(task.variants)]
+    inputs = (task.image,) if mask is None else (task.image, mask)
     for path in outputs:
-        check_output(path, picture, grown.size, inputs, force=command.force)
-    if command.layer is not None:
-        _check_layer_output(command, picture, grown.size, (*inputs, *outputs))
+        check_output(path, picture, grown.size, inputs, force=task.force)
+    if task.layer is not None:
+        _check_layer_output(task, picture, grown.size, (*inputs, *outputs))
     editor = FileEditor()
     document = editor.open(
         picture.pixels,
         picture.format,
-        selection=mask,
-        title=command.image.name,
-        path=str(command.image.absolute()),
+        selection=selection,
+        title=task.image.name,
+        path=str(task.image.absolute()),
     )
     request = EditRequest(
-        operation=operation, engine=command.engine, variants=command.variants, seed=command.seed
+        operation=operation,
+        engine=task.engine,
+        recipe=task.recipe,
+        variants=task.variants,
+        seed=task.seed,
     )
     job, stopped_by = _run_job(editor, request)
     if stopped_by is not None:
         complain("Cancelled; nothing was written.")
-        if command.as_json:
+        if task.as_json:
             print_json({"ok": False, "cancelled": True})
         return 128 + stopped_by
     if job.phase is not JobPhase.DONE:
         raise job.error or OverpaintError("The job did not finish. Run “overpaint doctor” to see why.")
-    written = _write_results(command, editor, document.document_id, picture)
-    _report(command, job, written, grown.size)
+    written = _write_results(task, editor, document.document_id, picture)
+    _report(task, job, written, grown.size)
     return OK if job.error is None else FAILED
 
 
@@ -125,6 +115,15 @@ def margins_for_ratio(canvas: Size, ratio: str) -> Margins:
     raise RequestError(
         f"The picture's {canvas} px are {ratio} already. Choose another ratio, or say how many pixels to add."
     )
+
+
+def _selection(operation: Operation, mask: Path | None, picture: Picture) -> NDArray[np.uint8] | None:
+    """What is selected in the picture: what the mask says, or all of it."""
+    if mask is not None:
+        return load_mask(mask, picture)
+    if isinstance(operation, Expand):
+        return None
+    return np.full((picture.size.height, picture.size.width), 255, np.uint8)
 
 
 # ---------------------------------------------------------------- the job
@@ -219,16 +218,16 @@ class _Written:
 
 
 def _write_results(
-    command: EditCommand, editor: FileEditor, document_id: str, picture: Picture
+    task: TaskOptions, editor: FileEditor, document_id: str, picture: Picture
 ) -> list[_Written]:
     written: list[_Written] = []
     canvas = Rect.from_size(editor.document(document_id).canvas)
     for index, layer in enumerate(editor.inserted(document_id)):
-        path = _numbered(command.out, index, command.variants)
+        path = _numbered(task.out, index, task.variants)
         save_pixels(path, editor.flatten(document_id, showing=layer), picture)
         layer_path = None
-        if command.layer is not None:
-            layer_path = _numbered(command.layer, index, command.variants)
+        if task.layer is not None:
+            layer_path = _numbered(task.layer, index, task.variants)
             save_pixels(layer_path, _on_canvas(layer, canvas), replace(picture, has_alpha=True))
         written.append(_Written(index, path, layer_path))
     return written
@@ -246,11 +245,11 @@ def _on_canvas(layer: FileLayer, canvas: Rect) -> Pixels:
     return pixels
 
 
-def _report(command: EditCommand, job: Job, written: list[_Written], canvas: Size) -> None:
+def _report(task: TaskOptions, job: Job, written: list[_Written], canvas: Size) -> None:
     seeds = dict(enumerate(job.seeds))
     if job.error is not None:
-        complain(f"{len(written)} of {command.variants} variants were made. {job.error.message}")
-    if not command.as_json:
+        complain(f"{len(written)} of {task.variants} variants were made. {job.error.message}")
+    if not task.as_json:
         for result in written:
             seed = f" (seed {seeds[result.variant]})" if result.variant in seeds else ""
             layer = f", its layer {result.layer}" if result.layer is not None else ""
@@ -283,10 +282,8 @@ def _numbered(path: Path, index: int, variants: int) -> Path:
     return path if variants == 1 else path.with_name(f"{path.stem}-{index + 1}{path.suffix}")
 
 
-def _check_layer_output(
-    command: EditCommand, picture: Picture, canvas: Size, taken: tuple[Path, ...]
-) -> None:
-    layer = command.layer
+def _check_layer_output(task: TaskOptions, picture: Picture, canvas: Size, taken: tuple[Path, ...]) -> None:
+    layer = task.layer
     if layer is None:
         return
     if layer.suffix.lower() in (".jpg", ".jpeg"):
@@ -296,5 +293,5 @@ def _check_layer_output(
     as_layer = replace(picture, has_alpha=True, pixels=picture.pixels[:0])
     if picture.format is PixelFormat.GRAYA16:
         as_layer = replace(as_layer, format=PixelFormat.GRAYA8)
-    for index in range(command.variants):
-        check_output(_numbered(layer, index, command.variants), as_layer, canvas, taken, force=command.force)
+    for index in range(task.variants):
+        check_output(_numbered(layer, index, task.variants), as_layer, canvas, taken, force=task.force)

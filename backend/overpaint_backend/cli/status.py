@@ -7,12 +7,15 @@ from dataclasses import asdict
 
 import psutil
 
+from overpaint_backend.recipes.offer import infos
+from overpaint_backend.recipes.store import RecipeStore
 from overpaint_client.request import ask
 from overpaint_protocol import connection
 from overpaint_protocol.errors import DaemonError, DaemonNotRunning, LinkRefused
 from overpaint_protocol.messages import DaemonReport, InspectDaemon, ShutDown
 
 from .outcome import FAILED, OK, print_json, say
+from .recipes import describe_recipes
 
 __all__ = ["describe_duration", "inspect_daemon", "run_status", "run_stop"]
 
@@ -42,8 +45,10 @@ def run_status(*, as_json: bool) -> int:
         else:
             say(error.message)
         return FAILED
+    recipes = infos(RecipeStore.from_environment().entries(), report.engines)
     if as_json:
-        print_json({"ok": True, "running": True, **asdict(report)})
+        recipes_plain = [asdict(recipe) for recipe in recipes]
+        print_json({"ok": True, "running": True, **asdict(report), "recipes": recipes_plain})
         return OK
     say(
         f"Overpaint's daemon {report.product_version} has run for {describe_duration(report.uptime_s)} "
@@ -52,9 +57,11 @@ def run_status(*, as_json: bool) -> int:
     if report.worker_restarts:
         say(f"The worker had to be replaced {report.worker_restarts} times.")
     for engine in report.engines:
-        say(f"Engine {engine.id}: {engine.name} ({', '.join(engine.operations)}).")
+        loras = f" LoRAs: {', '.join(lora.id for lora in engine.loras)}." if engine.loras else ""
+        say(f"Engine {engine.id}: {engine.name} ({', '.join(engine.operations)}).{loras}")
     for broken in report.broken_engines:
         say(f"Engine {broken.id} does not work: {broken.reason}")
+    describe_recipes(recipes)
     for session in report.sessions:
         jobs = session.queued + session.running + session.kept
         if jobs == 0 and (not session.connected or session.editor == "cli"):

@@ -19,6 +19,7 @@ from overpaint_protocol.messages import EngineInfo, GenerationSettings
 
 __all__ = [
     "Cancelled",
+    "ChangingProvider",
     "Device",
     "Engine",
     "EngineInfo",
@@ -142,6 +143,19 @@ class EngineProvider(Protocol):
 
         Raises:
             EngineError: what it offers cannot run here, in a sentence that says what to do.
+        """
+        ...
+
+
+@runtime_checkable
+class ChangingProvider(EngineProvider, Protocol):
+    """A provider whose engines come and go while the worker runs, as installed models do."""
+
+    def stamp(self) -> object:
+        """Something that differs from before once ``engines`` may answer differently.
+
+        Asked every other second while no job runs, so it must cost next to nothing. An engine that is equal to the one
+        of that id before keeps its session; so engines of changing providers compare by what they would load.
         """
         ...
 

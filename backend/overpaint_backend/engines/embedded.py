@@ -59,7 +59,7 @@ class EmbeddedEngine:
         return EngineInfo(
             id="embedded",
             name="Embedded (no model)",
-            operations=tuple(name.value for name in OperationName),
+            operations=(OperationName.FILL, OperationName.REMOVE, OperationName.EXPAND),
             follows_prompt=False,
             follows_negative_prompt=False,
             needs_surroundings=True,

@@ -12,13 +12,14 @@ The class is an Engine, whose id is the entry point's name, or an EngineProvider
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
 from overpaint_protocol.errors import OverpaintError, UnknownEngine
 from overpaint_protocol.messages import BrokenEngine
 
-from .base import Engine, EngineInfo, EngineProvider
+from .base import ChangingProvider, Engine, EngineInfo, EngineProvider
 
 __all__ = ["ENTRY_POINT_GROUP", "TEST_ENGINES_VARIABLE", "EngineRegistry"]
 
@@ -52,7 +53,9 @@ class EngineRegistry:
         self._candidates: dict[str, EntryPoint] = {}
         self._engines: dict[str, Engine] = {}
         self._broken: dict[str, str] = {}
+        self._providers: dict[str, EngineProvider] = {}
         self._provided: dict[str, tuple[str, ...]] = {}
+        self._stamps: dict[str, object] = {}
         for candidate in candidates:
             known = self._candidates.setdefault(candidate.name, candidate)
             if known.value != candidate.value:
@@ -109,6 +112,24 @@ class EngineRegistry:
         self._load_all()
         return tuple(BrokenEngine(id=key, reason=reason) for key, reason in self._broken.items())
 
+    def refresh(self) -> frozenset[str] | None:
+        """Ask the providers whose offer has changed again.
+
+        Returns:
+            Ids of engines that are gone or are not what they were: a session of theirs is of no use any more. None if no
+            provider had news.
+        """
+        before = dict(self._engines)
+        changed = [name for name in self._providers if self._has_news(name)]
+        for name in changed:
+            for engine_id in self._provided[name]:
+                del self._engines[engine_id]
+            self._broken.pop(name, None)
+            self._ask(name)
+        if not changed:
+            return None
+        return frozenset(key for key, engine in before.items() if self._engines.get(key) != engine)
+
     def _load_all(self) -> None:
         for candidate in self._candidates.values():
             self._load(candidate)
@@ -118,25 +139,44 @@ class EngineRegistry:
         name = candidate.name
         if name in self._provided or name in self._engines or name in self._broken:
             return
-        try:
+        with self._reporting(name):
             made = candidate.load()()
-            offered = tuple(made.engines()) if isinstance(made, EngineProvider) else (made,)
-            ids = tuple(engine.info().id for engine in offered)
+            if isinstance(made, EngineProvider):
+                self._providers[name] = made
+                self._ask(name)
+            elif made.info().id != name:
+                self._broken[name] = f"the engine calls itself {made.info().id!r}"
+            else:
+                self._engines[name] = made
+
+    def _has_news(self, name: str) -> bool:
+        provider = self._providers[name]
+        with self._reporting(name):
+            return isinstance(provider, ChangingProvider) and provider.stamp() != self._stamps.get(name)
+        return False
+
+    def _ask(self, name: str) -> None:
+        """Take what a provider offers now."""
+        provider = self._providers[name]
+        self._provided[name] = ()
+        with self._reporting(name):
+            if isinstance(provider, ChangingProvider):
+                # Before the question: what changes meanwhile is seen the next time.
+                self._stamps[name] = provider.stamp()
+            offered = {engine.info().id: engine for engine in provider.engines()}
+            taken = (self._candidates.keys() - {name}) | self._engines.keys()
+            for engine_id in offered.keys() & taken:
+                self._broken[name] = f"its engine {engine_id!r} has the name of another one"
+            self._provided[name] = tuple(key for key in offered if key not in taken)
+            self._engines |= {key: offered[key] for key in self._provided[name]}
+
+    @contextmanager
+    def _reporting(self, name: str) -> Iterator[None]:
+        """Whatever is raised inside makes the engine a broken one."""
+        try:
+            yield
         except OverpaintError as error:
             self._broken[name] = error.message
-            return
-        # The border to third-party code: anything may be raised at import, and none of it is our failure.
+        # The border to third-party code: anything may be raised, and none of it is our failure.
         except Exception as error:
             self._broken[name] = f"{type(error).__name__}: {error}"
-            return
-        if not isinstance(made, EngineProvider) and ids != (name,):
-            self._broken[name] = f"the engine calls itself {ids[0]!r}"
-            return
-        taken = (self._candidates.keys() - {name}) | self._engines.keys()
-        if isinstance(made, EngineProvider):
-            self._provided[name] = tuple(key for key in ids if key not in taken)
-        for engine_id, engine in zip(ids, offered, strict=True):
-            if engine_id in taken:
-                self._broken[name] = f"its engine {engine_id!r} has the name of another one"
-            else:
-                self._engines[engine_id] = engine

@@ -19,6 +19,7 @@ from overpaint_protocol.messages import BrokenEngine, EncodedImage, EngineInfo, 
 from overpaint_protocol.pixels import Bytes, ImageHeader
 
 __all__ = [
+    "EnginesChanged",
     "Executor",
     "Ready",
     "RunJob",
@@ -72,6 +73,14 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnginesChanged:
+    """Models came or went since the worker said Ready; the fields are as there."""
+
+    engines: tuple[EngineInfo, ...]
+    broken_engines: tuple[BrokenEngine, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunProgress:
     """stage: a word or two for people. fraction: 0 to 1 over all variants, or None."""
 
@@ -117,11 +126,11 @@ class WorkerGone:
     reason: str
 
 
-WorkerEvent = Ready | RunProgress | RunPreview | RunVariant | RunOver | WorkerGone
+WorkerEvent = Ready | EnginesChanged | RunProgress | RunPreview | RunVariant | RunOver | WorkerGone
 
 _MESSAGES: dict[bytes, type] = {
     cls.__name__.encode(): cls
-    for cls in (RunJob, StopRun, Ready, RunProgress, RunPreview, RunVariant, RunOver)
+    for cls in (RunJob, StopRun, Ready, EnginesChanged, RunProgress, RunPreview, RunVariant, RunOver)
 }
 
 

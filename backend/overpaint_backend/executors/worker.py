@@ -23,6 +23,7 @@ from overpaint_protocol.pixels import Bytes, ImageHeader, split_bands
 
 from .base import Ready, RunJob, RunOver, RunPreview, RunProgress, RunVariant
 from .link import WorkerLink, exit_with
+from .watch import WATCH_INTERVAL_S, EngineWatch
 
 __all__ = ["main"]
 
@@ -42,9 +43,13 @@ def main() -> None:
     registry = EngineRegistry.installed()
     engines = _Engines(registry)
     link.send(Ready(engines=registry.infos(), broken_engines=registry.broken()))
+    watch = EngineWatch(registry, engines.close, link.send, time.monotonic())
     while True:
-        job, payload = link.next_job()
-        _Run(link, engines, job).carry_out(payload)
+        received = link.next_job(WATCH_INTERVAL_S)
+        if received is not None:
+            job, payload = received
+            _Run(link, engines, job).carry_out(payload)
+        watch.look(time.monotonic())
 
 
 class _Engines:
@@ -67,6 +72,11 @@ class _Engines:
             self.unload()
             self._loaded = (engine_id, engine.open(Device("auto")))
         return self._loaded[1]
+
+    def close(self, engine_id: str) -> None:
+        """Close the session of that engine, if it is the loaded one."""
+        if self._loaded is not None and self._loaded[0] == engine_id:
+            self.unload()
 
     def unload(self) -> None:
         """Close the loaded session, if any."""

@@ -44,7 +44,8 @@ class Result:
 class Job:
     """One job from ``job.submit`` to ``job.ack``.
 
-    request, payload: as submitted; the payload is dropped at the end of the job.
+    request: as submitted, with what its recipe filled in, so that a retry repeats it. payload: its pixels, dropped at
+    the end of the job.
     engine: id of the engine to use. seed: of the first variant; chosen at submission, so that a retry repeats it.
     preview_bytes: the client's budget for a preview, 0 for none.
     results: the variants so far, at most one per index.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .licences import Licence, licence_for
 
-__all__ = ["CATALOG", "KnownModel", "title_for"]
+__all__ = ["CATALOG", "KnownModel", "command_for", "title_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,3 +153,10 @@ CATALOG: Mapping[str, KnownModel] = {model.id: model for model in _TABLE}
 def title_for(name: str) -> str:
     """A title for people from a file's or repository's name."""
     return " ".join(name.replace("_", " ").split()) or name
+
+
+def command_for(model_id: str) -> str:
+    """What to type to get a model of that id."""
+    if model_id in CATALOG:
+        return f"overpaint models add {model_id}"
+    return f"overpaint models import FILE --id {model_id}"

@@ -29,6 +29,8 @@ from pathlib import Path
 import filelock
 import platformdirs
 
+from overpaint_backend.stamps import stamp_of
+
 from .errors import ModelDamaged, ModelError, UnknownModel
 from .manifest import FILES_FOLDER, InstalledModel, ModelFile, from_plain, read_json, to_plain, write_json
 
@@ -164,6 +166,11 @@ class ModelStore:
     def has(self, model_id: str) -> bool:
         """Whether something of that id is installed, whole or not."""
         return (self.root / model_id).is_dir()
+
+    def stamp(self) -> object:
+        """Something that differs from before once models were installed, removed or hidden. Reads no file."""
+        manifests = {folder.name: stamp_of(folder / _MANIFEST) for folder in self._folders()}
+        return stamp_of(self.root / "settings.json"), manifests
 
     def verify(self, model_id: str, on_progress: OnProgress | None = None) -> tuple[FileProblem, ...]:
         """Read every file of a model again and compare; empty if all is as installed.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from overpaint_backend.jobs.choice import choose_engine
 from overpaint_backend.jobs.model import Job
+from overpaint_backend.recipes.recipe import apply
 from overpaint_protocol.errors import (
     CapacityError,
     HelloExpected,
@@ -69,6 +70,8 @@ def _submit(service: Service, connection: Connection, envelope: Envelope, now: f
     if job is None:
         _check_room(service, session)
         _check_images(service, request, envelope)
+        if request.recipe is not None:
+            request = apply(service.recipe(request.recipe), request)
         engine = _choose_engine(service, request)
         job = service.add_job(session, request, envelope.payload, engine, _seed(request))
         service.reply(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.executors.base import (
+    EnginesChanged,
     Executor,
     Ready,
     RunJob,
@@ -44,6 +45,8 @@ from overpaint_backend.jobs.scheduler import (
     WorkerReady,
     WorkerState,
 )
+from overpaint_backend.recipes.offer import RecipeBook
+from overpaint_backend.recipes.recipe import Recipe
 from overpaint_protocol import framing
 from overpaint_protocol.errors import (
     CapacityError,
@@ -56,6 +59,7 @@ from overpaint_protocol.errors import (
 from overpaint_protocol.framing import Envelope
 from overpaint_protocol.messages import (
     BrokenEngine,
+    Capabilities,
     DaemonStopping,
     EngineInfo,
     ErrorInfo,
@@ -91,10 +95,13 @@ class Service:
         settings: limits and waiting times.
         executor: where jobs run.
         send: where messages to clients go.
+        recipes: the user's recipes.
         now: the time of all calls is in seconds of the same monotonic clock.
     """
 
-    def __init__(self, settings: DaemonSettings, executor: Executor, send: Send, now: float) -> None:
+    def __init__(
+        self, settings: DaemonSettings, executor: Executor, send: Send, recipes: RecipeBook, now: float
+    ) -> None:
         self.settings = settings
         self.daemon_id = secrets.token_hex(8)
         self.pid = os.getpid()
@@ -105,6 +112,10 @@ class Service:
         self.is_stopping = False
         self._executor = executor
         self._send = send
+        self._recipes = recipes
+        self._recipes_seen_at = now
+        self._recipes.look()
+        self._announced = self._capabilities
         self._scheduler = Scheduler(settings.cancel_grace_s)
         self._connections: dict[bytes, Connection] = {}
         self._jobs: dict[JobKey, Job] = {}
@@ -154,9 +165,11 @@ class Service:
         """The executor has news."""
         match event:
             case Ready():
-                self.engines, self.broken_engines = event.engines, event.broken_engines
+                self._take_engines(event)
                 self._handle(WorkerReady(), now)
                 self._welcome_waiting()
+            case EnginesChanged():
+                self._take_engines(event)
             case WorkerGone():
                 self._handle(WorkerLost(), now)
                 if self._scheduler.worker_state is WorkerState.DOWN:
@@ -173,6 +186,9 @@ class Service:
     def tick(self, now: float) -> None:
         """Time has passed; call at least every 100 ms."""
         self._handle(Tick(), now)
+        if now - self._recipes_seen_at >= self.settings.recipes_look_s:
+            self._recipes_seen_at = now
+            self._look_for_recipes()
         if any(deadline <= now for _, _, deadline in self._greeted.values()):
             self._welcome_waiting(now)
         for session in [s for s in self.sessions.values() if self._can_forget(s, now)]:
@@ -250,6 +266,15 @@ class Service:
         self._greeted[connection] = (re, minor, now + self.settings.engines_wait_s)
         if self.engines is not None:
             self._welcome_waiting()
+
+    def recipe(self, recipe_id: str) -> Recipe:
+        """The recipe of that id, as its file is now.
+
+        Raises:
+            UnknownRecipe: there is none, or it cannot be used.
+        """
+        self._look_for_recipes()
+        return self._recipes.get(recipe_id, self.engines)
 
     def reply(
         self, connection: Connection, message: object, envelope: Envelope, payload: tuple[Bytes, ...] = ()
@@ -381,6 +406,35 @@ class Service:
             _log.warning("run %d: %s %s", event.run, error.code, error.detail)
         self._handle(RunEnded(event.run, error), now)
 
+    # ------------------------------------------------------------ what can be asked for
+
+    @property
+    def _capabilities(self) -> Capabilities:
+        return Capabilities(
+            engines=self.engines or (),
+            broken_engines=self.broken_engines,
+            recipes=self._recipes.infos(self.engines),
+        )
+
+    def _take_engines(self, event: Ready | EnginesChanged) -> None:
+        self.engines, self.broken_engines = event.engines, event.broken_engines
+        self._announce()
+
+    def _look_for_recipes(self) -> None:
+        if self._recipes.look():
+            self._announce()
+
+    def _announce(self) -> None:
+        """Tell every open session what can be asked for, if that has changed."""
+        capabilities = self._capabilities
+        if capabilities == self._announced:
+            return
+        self._announced = capabilities
+        for session in self.sessions.values():
+            # Who still waits for the welcome is told all of it there.
+            if session.connection is not None and session.connection not in self._greeted:
+                self._push(session.connection, capabilities)
+
     # ------------------------------------------------------------ to the clients
 
     def _tell(self, job: Job, message: object, payload: tuple[Bytes, ...] = ()) -> None:
@@ -431,8 +485,9 @@ class Service:
                 minor=minor,
                 features=FEATURES,
                 limits=self.settings.limits,
-                engines=self.engines or (),
-                broken_engines=self.broken_engines,
+                engines=self._announced.engines,
+                broken_engines=self._announced.broken_engines,
+                recipes=self._announced.recipes,
                 jobs=tuple(job.summary for job in connection.session.jobs.values()),
             )
             self._push(connection, welcome, re=re)

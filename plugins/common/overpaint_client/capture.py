@@ -60,6 +60,7 @@ def capture(
         document_id=info.document_id,
         operation=request.operation,
         engine=request.engine,
+        recipe=request.recipe,
         variants=request.variants,
         seed=request.seed,
         canvas=info.canvas,

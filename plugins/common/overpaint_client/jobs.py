@@ -16,12 +16,14 @@ __all__ = ["EditRequest", "Job", "JobPhase", "Preview"]
 class EditRequest:
     """What the artist asks for, before any pixel is read.
 
-    operation: Fill, Remove or Expand. engine: an id from ``Controller.engines``, or None for the daemon's choice.
+    operation: what to do. engine: an id from ``Controller.engines``, or None for the recipe's or the daemon's choice.
+    recipe: an id from ``Controller.recipes`` that fills in what is left open here, or None.
     variants: how many layers, 1 to 8. seed: of the first variant, or None for a new one each time.
     """
 
     operation: Operation
     engine: str | None = None
+    recipe: str | None = None
     variants: int = 1
     seed: int | None = None
 

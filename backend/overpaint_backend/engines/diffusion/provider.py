@@ -22,6 +22,10 @@ class DiffusionProvider:
     def __init__(self, store: ModelStore | None = None) -> None:
         self._store = store or ModelStore.from_environment()
 
+    def stamp(self) -> object:
+        """That of the store: models are installed and removed while the worker runs."""
+        return self._store.stamp()
+
     def engines(self) -> Iterable[DiffusionEngine]:
         """One engine for each model that can be run.
 
@@ -45,11 +49,17 @@ def _can_run(model: InstalledModel) -> bool:
 
 
 class DiffusionEngine:
-    """One model."""
+    """One model; equal to another engine of the same one."""
 
     def __init__(self, model: InstalledModel, family: Family) -> None:
         self._model = model
         self._family = family
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DiffusionEngine) and self._model == other._model
+
+    def __hash__(self) -> int:
+        return hash(self._model.id)
 
     def info(self) -> EngineInfo:
         """What the model can do."""
