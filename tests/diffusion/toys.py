@@ -15,6 +15,7 @@ import torch
 from overpaint_backend.models.families import FAMILIES
 
 NATIVE_PX = 64
+_NATIVE_PX = {"flux2-klein": 128}  # it refuses to edit pictures with a side below 64
 _CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
 _MARKS = [
     "<|endoftext|>",
@@ -38,7 +39,7 @@ def install_toy(models_dir: Path, family_id: str, *, model_id: str | None = None
         title=f"Toy {FAMILIES[family_id].title}",
         family=family_id,
         kind="diffusers",
-        native_px=NATIVE_PX,
+        native_px=_NATIVE_PX.get(family_id, NATIVE_PX),
     )
     return model_id
 

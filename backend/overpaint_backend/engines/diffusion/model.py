@@ -55,8 +55,11 @@ class Model:
         self._adapters = Adapters(loaded.pipeline, family)
 
     def forget(self) -> None:
-        """Drop what was encoded."""
+        """Drop what was encoded, and what an autoencoder that was interrupted holds on to."""
         self._pictures.clear()
+        autoencoder = getattr(self._pipeline, self._family.autoencoder)
+        if hasattr(autoencoder, "clear_cache"):
+            autoencoder.clear_cache()
         for pipeline in self._callables.values():
             pipeline.prompts.clear()
 

@@ -7,6 +7,7 @@ the steps, and the result goes back to the request's size. What a family is like
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from overpaint_backend.engines.base import Device, FillRequest, FillResult, OnStep
@@ -41,21 +42,9 @@ class DiffusionSession:
     def __init__(self, model: InstalledModel, family: Family, store: ModelStore, device: Device) -> None:
         self._family = family
         self._store = store
-        self._device = choose_device(device)
-        self._dtype = choose_dtype(self._device, model.total_bytes)
-        self._model: Model | None = None
-        try:
-            loaded = load_pipeline(model, family, self._dtype)
-            self._model = Model(loaded, family, self._device, self._dtype)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            detail = f"{type(error).__name__}: {error}"
-        if self._model is None:
-            # Outside of the except clause: the traceback there would keep what was loaded alive.
-            free_unused()
-            raise too_large(family, self._dtype, detail)
-        self._starts = StartMaker(family, loaded.native_px, loaded.is_controlled)
+        on = choose_device(device)
+        self._dtype = choose_dtype(on, model.total_bytes)
+        self._model, self._starts = _load_within_memory(model, family, on, self._dtype)
 
     def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
         """Paint what the request's mask covers.
@@ -117,3 +106,21 @@ class DiffusionSession:
         if self._model is None:
             raise EngineError("The model was unloaded. Try again.")
         return self._model
+
+
+def _load_within_memory(
+    model: InstalledModel, family: Family, device: torch.device, dtype: torch.dtype
+) -> tuple[Model | None, StartMaker]:
+    try:
+        loaded = load_pipeline(model, family, dtype)
+        return (
+            Model(loaded, family, device, dtype),
+            StartMaker(family, loaded.native_px, loaded.is_controlled),
+        )
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        detail = f"{type(error).__name__}: {error}"
+    # Outside of the except clause: the traceback there would keep what was loaded alive.
+    free_unused()
+    raise too_large(family, dtype, detail)
