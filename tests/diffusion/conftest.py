@@ -12,8 +12,12 @@ if importlib.util.find_spec("torch") is None:
     )
 
 import torch
+from tests.diffusion.toy_loras import install_toy_lora
 from tests.diffusion.toys import install_toy
 
+from overpaint_backend.engines.base import Device
+from overpaint_backend.engines.diffusion.provider import DiffusionEngine
+from overpaint_backend.models.families import FAMILIES
 from overpaint_backend.models.store import ModelStore
 
 # Toys are so small that threads only wait for each other.
@@ -37,3 +41,50 @@ def toy(models_dir):
         return store.get(f"toy-{family_id}")
 
     return install
+
+
+@pytest.fixture(scope="session")
+def toy_loras(models_dir, toy):
+    """Gives the ids of two installed LoRAs that a family shares with its kin, none if it takes none.
+
+    The first changes the text encoders as well, where LoRAs of the family can.
+    """
+
+    def install(family_id):
+        base = FAMILIES[family_id].lora_base
+        if not base:
+            return ()
+        ids = (f"lora-{base}-words", f"lora-{base}.style")
+        if not ModelStore(models_dir).has(ids[0]):
+            model = toy(family_id)
+            layout = "kohya" if FAMILIES[family_id].main == "unet" else "peft"
+            install_toy_lora(models_dir, model, ids[0], in_text=True)
+            install_toy_lora(models_dir, model, ids[1], layout=layout, seed=2)
+        return ids
+
+    return install
+
+
+@pytest.fixture
+def open_session(models_dir, toy):
+    """Opens sessions of toys by family, and closes them after the test."""
+    sessions = []
+
+    def open_one(family_id="sd15-inpaint"):
+        engine = DiffusionEngine(toy(family_id), FAMILIES[family_id], ModelStore(models_dir))
+        sessions.append(engine.open(Device()))
+        return sessions[-1]
+
+    yield open_one
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture
+def small_edits(monkeypatch):
+    """Lets Qwen's pipelines that edit work at the toys' size; they do at a megapixel whatever they are asked for."""
+    for name, size in (("edit_inpaint", (64, 64, None)), ("edit_plus", (64, 64))):
+        monkeypatch.setattr(
+            f"diffusers.pipelines.qwenimage.pipeline_qwenimage_{name}.calculate_dimensions",
+            lambda area, ratio, size=size: size,
+        )

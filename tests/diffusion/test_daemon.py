@@ -6,9 +6,12 @@ import pytest
 from tests.integration.daemon_process import DaemonProcess, picture
 
 from overpaint_backend.models.families import FAMILIES
+from overpaint_protocol.errors import UnsupportedOperation
 from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import (
     CancelJob,
+    Edit,
+    ErrorReply,
     Expand,
     Fill,
     GenerationSettings,
@@ -19,6 +22,7 @@ from overpaint_protocol.messages import (
     JobProgress,
     JobState,
     JobVariant,
+    LoraWeight,
     SubmitJob,
 )
 
@@ -27,9 +31,10 @@ QUICK = GenerationSettings(steps=2)
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory, models_dir, toy):
+def daemon(tmp_path_factory, models_dir, toy, toy_loras):
     for family_id in FAMILIES:
         toy(family_id)
+        toy_loras(family_id)
     changes = {
         # Proxies that are not there: whoever asks the network for anything fails.
         **{name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")},
@@ -83,6 +88,61 @@ def test_fills_expands_and_cancels(daemon, family_id):
     answer = client.ask(CancelJob(job_id="slow"))
     assert isinstance(answer, JobCancelled)
     assert answer.state is JobState.CANCELLED
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("family_id", FAMILIES)
+def test_paints_an_empty_canvas_and_mixes_what_is_announced(daemon, family_id):
+    client = daemon.client()
+    (info,) = (info for info in client.welcome.engines if info.id == f"toy-{family_id}")
+    assert bool(info.loras) == bool(FAMILIES[family_id].lora_base)
+    mix = tuple(LoraWeight(id=lora.id, weight=0.7) for lora in info.loras)
+    image, mask, payload = picture(SIZE, 10)
+    nothing = tuple(bytes(len(frame)) for frame in payload[: len(image.frames)])
+    everything = (b"\xff" * SIZE.area,)
+
+    def paint(job_id, settings):
+        fill = SubmitJob(
+            job_id=job_id,
+            document_id="document",
+            operation=Fill(prompt="a red door", settings=settings),
+            engine=info.id,
+            seed=3,
+            canvas=SIZE,
+            context=Rect.from_size(SIZE),
+            image=image,
+            mask=mask,
+        )
+        client.ask(fill, nothing + everything)
+        return layers(client)
+
+    plain = paint("plain", QUICK)
+    mixed = paint("mixed", GenerationSettings(steps=2, loras=mix))
+    assert (plain != mixed) == bool(mix)
+    assert paint("again", QUICK) == plain
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("family_id", FAMILIES)
+def test_edits_where_the_family_can(daemon, family_id):
+    client = daemon.client()
+    engine = f"toy-{family_id}"
+    answer = client.submit(
+        "edit", operation=Edit(prompt="make it night", settings=QUICK), engine=engine, size=SIZE
+    )
+    if not FAMILIES[family_id].pipelines.edit:
+        assert isinstance(answer, ErrorReply)
+        assert answer.error.code == UnsupportedOperation.code
+        return
+    (edited,) = layers(client)
+    client.submit("fill", operation=Fill(prompt="make it night", settings=QUICK), engine=engine, size=SIZE)
+    assert layers(client) != [edited]
+
+
+def layers(client):
+    """The bytes of the layers of a job that went well."""
+    received = [envelope for envelope in finish(client) if isinstance(envelope.message, JobVariant)]
+    return [b"".join(bytes(frame) for frame in envelope.payload) for envelope in received]
 
 
 def finish(client):

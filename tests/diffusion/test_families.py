@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import diffusers
 import numpy as np
 import pytest
+import torch
+from tests.diffusion.sessions import count_encodings
 
 from overpaint_backend.engines.base import GenerationSettings
+from overpaint_backend.engines.diffusion.loading import quiet
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine, DiffusionProvider
 from overpaint_backend.engines.testing import EngineConformance
 from overpaint_backend.models.families import FAMILIES, family_of_index
@@ -19,13 +23,10 @@ class TestEachFamily(EngineConformance):
     """The suite for each family in turn, at two steps."""
 
     @pytest.fixture(autouse=True)
-    def engine(self, family_id, toy, monkeypatch):
-        # This pipeline works at a megapixel whatever it is asked for; a toy need not.
-        monkeypatch.setattr(
-            "diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint.calculate_dimensions",
-            lambda area, ratio: (64, 64, None),
-        )
-        self._engine = DiffusionEngine(toy(family_id), FAMILIES[family_id])
+    def engine(self, family_id, models_dir, toy, toy_loras, small_edits):
+        model, self._loras = toy(family_id), toy_loras(family_id)
+        store = ModelStore(models_dir)
+        self._engine = DiffusionEngine(model, FAMILIES[family_id], store, store.models())
 
     def make_engine(self):
         return self._engine
@@ -37,6 +38,42 @@ class TestEachFamily(EngineConformance):
             hole,
             **{"settings": GenerationSettings(steps=2), "prompt": "a red door", **changes},
         )
+
+    def test_its_own_loras_are_announced(self):
+        assert {lora.id for lora in self._engine.info().loras} == set(self._loras)
+
+    def test_words_alone_are_painted_as_diffusers_does(self, family_id, toy):
+        family = FAMILIES[family_id]
+        if not family.pipelines.text:
+            return
+        side = toy(family_id).native_px
+        session = self._engine.open(self.device)
+        direct = getattr(diffusers, family.pipelines.text).from_pipe(session._model._pipeline)
+        direct.set_progress_bar_config(disable=True)
+        arguments = {
+            "prompt": "a red door",
+            "height": side,
+            "width": side,
+            "num_inference_steps": 2,
+            "generator": torch.Generator().manual_seed(3),
+            "output_type": "np",
+        }
+        if family.guidance_argument:
+            arguments[family.guidance_argument] = family.guidance
+        if family.takes_negative:
+            arguments["negative_prompt"] = "people"
+        request = self.make_request(
+            side,
+            side,
+            np.s_[:, :],
+            known=np.zeros((side, side), np.bool_),
+            negative_prompt="people",
+            seed=3,
+        )
+        with quiet():
+            expected = direct(**arguments).images[0]
+        assert np.array_equal(session.fill(request, lambda step: None).image, expected)
+        session.close()
 
     def test_a_re_roll_encodes_nothing_again(self):
         session = self._engine.open(self.device)
@@ -64,26 +101,6 @@ class TestEachFamily(EngineConformance):
         for _, picture in shown:
             assert picture.min() >= -1e-3 or picture is shown[-1][1]
             assert 0.5 < (picture.shape[1] / picture.shape[0]) / (64 / 48) < 2
-
-
-def count_encodings(session):
-    """Counts what the text encoders and the encoder of the autoencoder do from now on, by component."""
-    pipeline = session._model._pipeline
-    calls = {}
-    for name, part in pipeline.components.items():
-        if "text_encoder" in name:
-            watched = part
-        elif name in ("vae", "movq"):
-            watched = part.encoder
-        else:
-            continue
-        calls[name] = 0
-
-        def note(module, arguments, name=name):
-            calls[name] += 1
-
-        watched.register_forward_pre_hook(note)
-    return calls
 
 
 @pytest.mark.parametrize("family_id", FAMILIES)

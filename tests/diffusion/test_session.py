@@ -1,4 +1,4 @@
-"""What a session does beyond the promises of engines: strength, settings, and days on which memory is short."""
+"""What a session does beyond the promises of engines: steps, strength, settings, and its errors."""
 
 from __future__ import annotations
 
@@ -7,92 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-import torch
+from tests.diffusion.sessions import HOLE, fill, part_of, request
 
-from overpaint_backend.engines.base import Cancelled, Device, FillRequest, GenerationSettings, OperationName
+from overpaint_backend.engines.base import Cancelled, Device, GenerationSettings
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine
 from overpaint_backend.models.families import FAMILIES
-from overpaint_protocol.errors import EngineError, OutOfMemory, UnsupportedOperation
-
-HOLE = np.s_[16:48, 16:48]
-STAGES = {"text": "text_encoder", "encode": "vae.encoder", "sample": "unet", "decode": "vae.decoder"}
-
-
-def request(**changes):
-    mask = np.zeros((64, 64), np.float32)
-    mask[HOLE] = 1
-    fields = {
-        "image": np.random.default_rng(1).random((64, 64, 3), np.float32) * 0.5 + 0.25,
-        "mask": mask,
-        "known": np.ones((64, 64), np.bool_),
-        "operation": OperationName.FILL,
-        "prompt": "a red door",
-        "settings": GenerationSettings(steps=4),
-        "seed": 5,
-        **changes,
-    }
-    return FillRequest(**fields)
-
-
-@pytest.fixture
-def open_session(toy):
-    sessions = []
-
-    def open_one(family_id="sd15-inpaint"):
-        sessions.append(DiffusionEngine(toy(family_id), FAMILIES[family_id]).open(Device()))
-        return sessions[-1]
-
-    yield open_one
-    for session in sessions:
-        session.close()
-
-
-def fill(session, **changes):
-    return session.fill(request(**changes), lambda step: None).image
-
-
-def part_of(session, path):
-    part = session._model._pipeline
-    for name in path.split("."):
-        part = getattr(part, name)
-    return part
-
-
-class Starved:
-    """Makes a component run out of memory as often as it is told."""
-
-    def __init__(self, session, path, times):
-        self.left = times
-        self.hook = part_of(session, path).register_forward_pre_hook(self.fail)
-
-    def fail(self, module, arguments):
-        if self.left:
-            self.left -= 1
-            raise torch.OutOfMemoryError("CUDA out of memory. (not really)")
-
-
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("times", [1, 2, 4])
-def test_short_memory_ends_in_a_finished_fill(open_session, stage, times):
-    session = open_session()
-    starved = Starved(session, STAGES[stage], times)
-    fractions = []
-    image = session.fill(request(), lambda step: fractions.append(step.fraction)).image
-    assert starved.left == 0
-    assert image.shape == (64, 64, 3)
-    assert fractions == sorted(fractions)
-    assert fractions[-1] == 1
-    assert np.isfinite(fill(session)).all()
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_no_memory_at_all_is_an_error_that_says_what_to_do_and_the_next_fill_works(open_session, stage):
-    session = open_session()
-    starved = Starved(session, STAGES[stage], 1000)
-    with pytest.raises(OutOfMemory, match=r"about 4 GB.*smaller"):
-        fill(session)
-    starved.left = 0
-    assert np.isfinite(fill(session)).all()
+from overpaint_protocol.errors import EngineError, UnsupportedOperation
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(open_session):
@@ -142,6 +62,12 @@ def test_strength_leads_away_from_what_is_there(open_session, family_id):
         distances.append(np.mean([np.abs(image - before).mean() for image in images]))
     assert distances[0] < 1e-3  # the working size is the request's here
     assert all(np.isfinite(distances))
+
+
+def test_full_strength_is_what_no_strength_means(open_session):
+    session = open_session("sd15")
+    anew = GenerationSettings(steps=4, strength=1.0)
+    assert np.array_equal(fill(session), fill(session, settings=anew))
 
 
 def test_a_model_without_strength_says_so(open_session):

@@ -15,6 +15,7 @@ import torch
 from overpaint_backend.models.families import FAMILIES
 
 NATIVE_PX = 64
+_NATIVE_PX = {"flux2-klein": 128}  # it refuses to edit pictures with a side below 64
 _CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
 _MARKS = [
     "<|endoftext|>",
@@ -33,12 +34,22 @@ def install_toy(models_dir: Path, family_id: str, *, model_id: str | None = None
     folder = models_dir / model_id
     files = folder / "files"
     save_toy(files, family_id)
+    write_manifest(
+        folder,
+        title=f"Toy {FAMILIES[family_id].title}",
+        family=family_id,
+        kind="diffusers",
+        native_px=_NATIVE_PX.get(family_id, NATIVE_PX),
+    )
+    return model_id
+
+
+def write_manifest(folder: Path, **fields: object) -> None:
+    """Make the model whose files are below ``folder`` an installed one."""
+    files = folder / "files"
     manifest = {
         "format": 1,
-        "id": model_id,
-        "title": f"Toy {FAMILIES[family_id].title}",
-        "family": family_id,
-        "kind": "diffusers",
+        "id": folder.name,
         "licence": "Apache-2.0",
         "commercial_use": True,
         "files": [
@@ -54,12 +65,12 @@ def install_toy(models_dir: Path, family_id: str, *, model_id: str | None = None
         "revision": "",
         "variant": "",
         "installed_at": "2026-01-01T00:00:00Z",
-        "native_px": NATIVE_PX,
+        "native_px": None,
         "folder": None,
         "file": None,
+        **fields,
     }
     (folder / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
-    return model_id
 
 
 def save_toy(folder: Path, family_id: str) -> None:

@@ -64,7 +64,7 @@ class FillRequest:
     """One picture to paint in. The engine must not write to the arrays.
 
     image: (H, W, 3) float32 in [0, 1], encoded with the sRGB curve. What lies under the mask or is not ``known``
-        is arbitrary.
+        is arbitrary, but for an edit, or a strength below 1: to these counts what lies under the mask.
     mask: (H, W) float32 in [0, 1]; everything above 0 is to be painted in full, blending is the caller's business.
     known: (H, W) bool; False is nothing to learn from: outside the canvas, or transparent.
     operation: what the artist asked for.
@@ -123,7 +123,9 @@ class EngineSession(Protocol):
 
         Raises:
             Cancelled: ``on_step`` did; the session stays usable.
-            NothingToSample: the engine needs surroundings and none are known.
+            UnsupportedOperation: the engine does not offer the request's operation, or a setting asks for what it cannot.
+            RequestError: there is no LoRA of an id in the settings.
+            NothingToSample: the engine needs surroundings and none are known, or nothing is there to edit.
             OutOfMemory: the picture is too large for the device.
             EngineError: anything else that went wrong.
         """

@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 
 from overpaint_backend.imaging.mask import bounds, grow
 from overpaint_backend.imaging.resample import bounded_size, extend, resize, resize_known
-from overpaint_protocol.errors import EngineError, NothingToSample
+from overpaint_protocol.errors import EngineError, NothingToSample, UnsupportedOperation
 from overpaint_protocol.geometry import Rect, Size
 
 from .base import Device, EngineInfo, FillRequest, FillResult, OnStep, OperationName, Step
@@ -96,8 +96,13 @@ class EmbeddedSession:
 
         Raises:
             Cancelled: ``on_step`` did.
+            UnsupportedOperation: the request is an edit.
             NothingToSample: no pixel outside the mask is known.
         """
+        if request.operation is OperationName.EDIT:
+            raise UnsupportedOperation(
+                "The embedded engine follows no instructions. Choose an engine with a model that does."
+            )
         hole = request.mask > 0
         sources = request.known & ~hole
         on_step(Step(0.0))

@@ -15,14 +15,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
 from overpaint_backend.imaging.composite import cut_layer
-from overpaint_protocol.errors import EngineError, NothingToSample
+from overpaint_protocol.errors import EngineError, NothingToSample, RequestError, UnsupportedOperation
+from overpaint_protocol.messages import LoraWeight
 
 from .base import (
     Cancelled,
@@ -79,7 +80,8 @@ class InvertSession:
         """
         script = _Script.parse(request.prompt)
         shade = np.float32(1 - request.seed * 0.618034 % 1 / 2)
-        image = np.where(request.mask[..., None] > 0, (1 - request.image) * shade, request.image)
+        seen = np.where(request.known[..., None], request.image, np.float32(0))
+        image = np.where(request.mask[..., None] > 0, (1 - seen) * shade, request.image)
         for step in range(script.steps + 1):
             time.sleep(script.delay_s)
             on_step(Step(step / script.steps, lambda: image))
@@ -226,6 +228,82 @@ class EngineConformance:
         else:
             assert not self.make_engine().info().needs_surroundings
 
+    def test_an_empty_canvas_is_painted_from_the_request_alone(self) -> None:
+        info = self.make_engine().info()
+        if info.needs_surroundings:
+            return
+        hole = np.s_[4:28, 8:40]
+        request = self.make_request(32, 48, hole, known=np.zeros((32, 48), np.bool_))
+        session = self.make_engine().open(self.device)
+        try:
+            first = self._fill_in(session, request, _look)
+            assert np.array_equal(first, self._fill_in(session, request))
+            other_seed = replace(request, seed=request.seed + 1)
+            assert not np.array_equal(first[hole], self._fill_in(session, other_seed)[hole])
+            other_rest = replace(request, image=1 - request.image)
+            assert np.array_equal(first[hole], self._fill_in(session, other_rest)[hole])
+        finally:
+            session.close()
+
+    def test_an_edit_depends_on_what_it_changes(self) -> None:
+        if OperationName.EDIT not in self.make_engine().info().operations:
+            return
+        hole = np.s_[8:24, 12:36]
+        request = self.make_request(32, 48, hole, operation=OperationName.EDIT)
+        other = request.image.copy()
+        other[hole] = 1 - other[hole]
+        session = self.make_engine().open(self.device)
+        try:
+            first = self._fill_in(session, request, _look)
+            assert np.array_equal(first, self._fill_in(session, request))
+            assert not np.array_equal(
+                first[hole], self._fill_in(session, replace(request, image=other))[hole]
+            )
+        finally:
+            session.close()
+
+    def test_what_is_not_offered_is_refused(self) -> None:
+        offered = self.make_engine().info().operations
+        for operation in OperationName:
+            if operation in offered:
+                continue
+            try:
+                self.fill(self.make_request(32, 48, np.s_[8:24, 12:36], operation=operation))
+            except UnsupportedOperation:
+                continue
+            raise AssertionError(f"{operation} is not offered and was done")
+
+    def test_loras_count_and_leave_no_trace(self) -> None:
+        loras = self.make_engine().info().loras
+        if not loras:
+            return
+        hole = np.s_[8:24, 12:36]
+        plain = self.make_request(32, 48, hole)
+        mixes = [
+            tuple(LoraWeight(id=lora.id, weight=weight) for lora in loras[:count])
+            for count, weight in ((1, 1.0), (1, 0.5), (len(loras), 1.0))
+        ]
+        session = self.make_engine().open(self.device)
+        try:
+            before = self._fill_in(session, plain)
+            results = [before]
+            for mix in dict.fromkeys(mixes):
+                request = replace(plain, settings=replace(plain.settings, loras=mix))
+                image = self._fill_in(session, request)
+                assert not any(np.array_equal(image[hole], other[hole]) for other in results), mix
+                results.append(image)
+                assert np.array_equal(image, self.fill(request)), mix
+            assert np.array_equal(before, self._fill_in(session, plain))
+            unknown = (LoraWeight(id="nobody-has-this-lora"),)
+            try:
+                self._fill_in(session, replace(plain, settings=replace(plain.settings, loras=unknown)))
+            except RequestError:
+                pass
+            else:
+                raise AssertionError("a LoRA that is not installed was used")
+        finally:
+            session.close()
+
     def test_what_must_not_be_read_changes_nothing(self) -> None:
         if not self.make_engine().info().needs_surroundings:
             return  # an engine that paints anew may start from what lies under the mask
@@ -244,11 +322,7 @@ class EngineConformance:
 
         def note(step: Step) -> None:
             fractions.append(step.fraction)
-            if step.preview is not None:
-                preview = step.preview()
-                assert preview.ndim == 3
-                assert preview.shape[2] == 3
-                assert preview.dtype == np.float32
+            _look(step)
 
         self.fill(self.make_request(96, 96, np.s_[20:70, 20:70]), note)
         assert len(fractions) >= 2
@@ -296,3 +370,12 @@ class EngineConformance:
         session = self.make_engine().open(self.device)
         session.close()
         session.close()
+
+
+def _look(step: Step) -> None:
+    """Make the step's preview, if there is one, and check its form."""
+    if step.preview is not None:
+        preview = step.preview()
+        assert preview.ndim == 3
+        assert preview.shape[2] == 3
+        assert preview.dtype == np.float32

@@ -87,7 +87,7 @@ class Family:
     native_px: side of the square the family was trained on. multiple_px: what both sides must be divisible by.
     mask: how it is told where to paint. controlled_mask: the same when a ControlNet is at hand.
     trained_to_fill: false if it only has its latents masked, so that the hole wants something to start from.
-    guidance_argument: which argument of the pipeline's call the guidance is; empty if there is none.
+    guidance_argument: which argument of the pipeline's call the guidance is; empty if there is none that does anything.
     guidance: its default. no_guidance: the value at and below which the negative prompt does nothing.
     follows_negative: whether a negative prompt changes something at the defaults.
     takes_negative: whether the pipeline's call has that argument at all.
@@ -100,6 +100,7 @@ class Family:
     neutral_control: what a controlled pipeline calls a drawing to follow, for which an even grey stands.
     has_controlnets: whether ControlNets for structure exist for it.
     layout: of the latents between steps.
+    lora_base: what its LoRAs are made for; families with the same one share them. Empty if it takes none.
     few_step: known ways to fewer steps.
     references: pictures it can be shown beside the one to change.
     has_alpha: whether it paints transparency.
@@ -134,6 +135,7 @@ class Family:
     neutral_control: str = ""
     has_controlnets: bool = False
     layout: LatentLayout = LatentLayout.SPATIAL
+    lora_base: str = ""
     few_step: tuple[FewStep, ...] = ()
     references: int = 0
     has_alpha: bool = False
@@ -148,6 +150,18 @@ class Family:
     def cell_px(self) -> int:
         """Side of the square that can only be painted or kept as a whole."""
         return 8 if self.layout is LatentLayout.SPATIAL else 16
+
+    def is_controlled(self, has_part: Callable[[str], bool]) -> bool:
+        """Whether a model of the family brings a ControlNet to paint with. has_part: tells what its folder holds."""
+        return bool(self.pipelines.controlled) and has_part("controlnet")
+
+    def mask_convention(self, is_controlled: bool) -> MaskConvention:
+        """How a model of the family is told where to paint, with or without a ControlNet."""
+        return (self.controlled_mask if is_controlled else None) or self.mask
+
+    def takes_strength(self, is_controlled: bool) -> bool:
+        """Whether a model of the family can stay near what is there, with or without a ControlNet."""
+        return self.strength is not None and self.mask_convention(is_controlled) is not MaskConvention.CONTROL
 
     def memory_bytes(self, dtype: str) -> int:
         """Bytes of all weights in ``dtype``, a key of BYTES_PER_WEIGHT."""
@@ -175,6 +189,7 @@ _ALL = (
         follows_negative=True,
         steps=25,
         scheduler="DPMSolverMultistepScheduler",
+        lora_base="sd15",
         few_step=(_LCM,),
         parameters=1.07 * _B,
         largest=0.86 * _B,
@@ -199,6 +214,7 @@ _ALL = (
         steps=25,
         scheduler="DPMSolverMultistepScheduler",
         strength=0.9,
+        lora_base="sd15",
         few_step=(_LCM,),
         parameters=1.07 * _B,
         largest=0.86 * _B,
@@ -221,6 +237,7 @@ _ALL = (
         scheduler="EulerDiscreteScheduler",
         # At 1 the published weights leave artifacts; the pipeline's own default is just below.
         strength=0.9999,
+        lora_base="sdxl",
         few_step=(_LCM,),
         parameters=3.47 * _B,
         largest=2.57 * _B,
@@ -245,6 +262,7 @@ _ALL = (
         steps=25,
         scheduler="EulerDiscreteScheduler",
         strength=0.9,
+        lora_base="sdxl",
         few_step=(
             _LCM,
             FewStep(name="SDXL-Lightning LoRA", steps=4, guidance=1.0, scheduler="EulerDiscreteScheduler"),
@@ -272,6 +290,7 @@ _ALL = (
         steps=28,
         scheduler=_FLOW,
         strength=0.9,
+        lora_base="sd3",
         parameters=7.7 * _B,
         largest=4.76 * _B,
         licence="Stability AI Community License",
@@ -292,6 +311,7 @@ _ALL = (
         steps=30,
         scheduler=_FLOW,
         layout=LatentLayout.PACKED,
+        lora_base="flux1",
         few_step=(_FLUX_TURBO,),
         parameters=16.9 * _B,
         largest=11.9 * _B,
@@ -315,6 +335,7 @@ _ALL = (
         scheduler=_FLOW,
         strength=0.9,
         layout=LatentLayout.PACKED,
+        lora_base="flux1",
         few_step=(_FLUX_TURBO,),
         parameters=16.9 * _B,
         largest=11.9 * _B,
@@ -339,6 +360,7 @@ _ALL = (
         scheduler=_FLOW,
         strength=0.9,
         layout=LatentLayout.PACKED,
+        lora_base="flux1",
         parameters=16.9 * _B,
         largest=11.9 * _B,
         licence="Apache-2.0",
@@ -355,6 +377,7 @@ _ALL = (
         multiple_px=16,
         mask=MaskConvention.LATENTS,
         trained_to_fill=False,
+        guidance_argument="",  # the distilled weights ignore it
         guidance=1.0,
         follows_negative=False,
         takes_negative=False,
@@ -363,6 +386,7 @@ _ALL = (
         scheduler=_FLOW,
         strength=0.9,
         layout=LatentLayout.PATCHED,
+        lora_base="flux2-klein",
         references=4,
         parameters=8.0 * _B,
         largest=4.0 * _B,
@@ -392,6 +416,7 @@ _ALL = (
         strength=0.9,
         controlled_arguments=MappingProxyType({"image": "control_image", "mask_image": "control_mask"}),
         layout=LatentLayout.PACKED,
+        lora_base="qwen-image",
         few_step=(_QWEN_LIGHTNING,),
         parameters=28.8 * _B,
         largest=20.4 * _B,
@@ -404,7 +429,8 @@ _ALL = (
         pipelines=Pipelines(paint="QwenImageEditInpaintPipeline", edit="QwenImageEditPlusPipeline"),
         main="transformer",
         native_px=1024,
-        multiple_px=16,
+        # The pipelines round the picture to change so; if the result were rounded otherwise, it would be shifted.
+        multiple_px=32,
         mask=MaskConvention.LATENTS,
         trained_to_fill=False,
         guidance_argument="true_cfg_scale",
@@ -414,6 +440,7 @@ _ALL = (
         scheduler=_FLOW,
         strength=0.9,
         layout=LatentLayout.PACKED,
+        lora_base="qwen-image",
         few_step=(_QWEN_LIGHTNING,),
         references=3,
         parameters=28.8 * _B,
@@ -441,6 +468,7 @@ _ALL = (
         steps=40,
         scheduler=_FLOW,
         strength=0.9,
+        lora_base="z-image",
         parameters=10.3 * _B,
         largest=6.15 * _B,
         licence="Apache-2.0",
@@ -467,6 +495,7 @@ _ALL = (
         is_few_step=True,
         scheduler=_FLOW,
         strength=0.9,
+        lora_base="z-image",
         parameters=10.3 * _B,
         largest=6.15 * _B,
         licence="Apache-2.0",
@@ -487,6 +516,7 @@ _ALL = (
         scheduler=_FLOW,
         strength=0.9,
         layout=LatentLayout.PACKED,
+        lora_base="chroma",
         parameters=13.7 * _B,
         largest=8.9 * _B,
         licence="Apache-2.0",

@@ -73,6 +73,10 @@ class InstalledModel:
         """Size of all its files."""
         return sum(file.bytes for file in self.files)
 
+    def has_part(self, name: str) -> bool:
+        """Whether its folder holds a part of that name, such as "controlnet"."""
+        return any(file.path.startswith(f"{name}/") for file in self.files)
+
 
 def to_plain(model: InstalledModel) -> dict[str, Any]:
     """The manifest of a model."""

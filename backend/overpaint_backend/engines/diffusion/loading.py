@@ -20,7 +20,7 @@ from overpaint_protocol.errors import EngineError
 
 from .single_file import load_single_file
 
-__all__ = ["Loaded", "load_pipeline", "quiet"]
+__all__ = ["Loaded", "load_pipeline", "quiet", "share_pipeline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,7 @@ def load_pipeline(model: InstalledModel, family: Family, dtype: torch.dtype) -> 
         MemoryError, RuntimeError: memory ran out.
     """
     try:
-        is_file = model.kind == "single-file"
-        index = {} if is_file else json.loads((model.path / "model_index.json").read_text(encoding="utf-8"))
-        is_controlled = bool(family.pipelines.controlled) and "controlnet" in index
+        is_controlled = family.is_controlled(model.has_part)
         with quiet():
             pipeline = _load(
                 model, family.pipelines.controlled if is_controlled else family.pipelines.paint, dtype
@@ -67,8 +65,20 @@ def load_pipeline(model: InstalledModel, family: Family, dtype: torch.dtype) -> 
     main.register_to_config(
         **{key: value for key, value in family.main_config.items() if key not in main.config}
     )
-    native_px = model.native_px or (family.native_px if is_file else _native_px(model.path, family))
+    native_px = model.native_px or _native_px(model, family)
     return Loaded(pipeline, is_controlled, native_px)
+
+
+def share_pipeline(pipeline: Any, class_name: str) -> Any:
+    """A pipeline of another class with the components of ``pipeline``; takes no memory of its own."""
+    import diffusers
+
+    pipeline_class = getattr(diffusers, class_name)
+    names = inspect.signature(pipeline_class.__init__).parameters
+    available = {**pipeline.config, **pipeline.components}
+    shared = pipeline_class(**{name: available[name] for name in names if name in available})
+    shared.set_progress_bar_config(disable=True)
+    return shared
 
 
 def _load(model: InstalledModel, class_name: str, dtype: torch.dtype) -> Any:
@@ -101,12 +111,12 @@ def _load(model: InstalledModel, class_name: str, dtype: torch.dtype) -> Any:
     )
 
 
-def _native_px(folder: Path, family: Family) -> int:
+def _native_px(model: InstalledModel, family: Family) -> int:
     """What the weights themselves say: a UNet's config knows the side of its latents."""
-    if family.main != "unet":
+    if family.main != "unet" or model.kind == "single-file":
         return family.native_px
-    cells = _config(folder / "unet").get("sample_size")
-    blocks = _config(folder / family.autoencoder).get("block_out_channels")
+    cells = _config(model.path / "unet").get("sample_size")
+    blocks = _config(model.path / family.autoencoder).get("block_out_channels")
     if not isinstance(cells, int) or not isinstance(blocks, list):
         return family.native_px
     return cells * 2 ** (len(blocks) - 1)

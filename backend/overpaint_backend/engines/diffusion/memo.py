@@ -27,17 +27,21 @@ class Memo:
     Args:
         function: what to call; its result must not be written to.
         max_kept: how many results are kept; the least recently used goes first.
+
+    Attributes:
+        scope: what the function depends on beside its arguments; results of another scope are kept apart.
     """
 
     def __init__(self, function: Callable[..., Any], max_kept: int) -> None:
         self._function = function
         self._max_kept = max_kept
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self.scope: Hashable = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result."""
         try:
-            key = (_key(args), _key(kwargs))
+            key = (self.scope, _key(args), _key(kwargs))
         except _Unkeyable:
             return self._function(*args, **kwargs)
         if key in self._kept:

@@ -79,6 +79,10 @@ class Placement:
             self._offload()
         return self.thrift
 
+    def tidy(self) -> None:
+        """Put all offloaded parts back into main memory, whatever became of the call that used them."""
+        self._pipeline.maybe_free_model_hooks()
+
     def _offload(self) -> None:
         self._pipeline.enable_model_cpu_offload(device=self._device)
 

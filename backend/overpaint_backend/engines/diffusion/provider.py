@@ -5,15 +5,23 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 
-from overpaint_backend.engines.base import Device, EngineInfo, EngineSession, OperationName
+from overpaint_backend.engines.base import (
+    Device,
+    EngineInfo,
+    EngineSession,
+    GenerationSettings,
+    OperationName,
+)
 from overpaint_backend.models.families import FAMILIES, Family
+from overpaint_backend.models.loras import fitting_loras
 from overpaint_backend.models.single_file import RUNNABLE_FAMILIES
 from overpaint_backend.models.store import InstalledModel, ModelStore
 from overpaint_protocol.errors import EngineError
+from overpaint_protocol.messages import LoraInfo
 
 __all__ = ["DiffusionEngine", "DiffusionProvider"]
 
-_LIBRARIES = ("torch", "diffusers", "transformers", "safetensors")
+_LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "peft")
 
 
 class DiffusionProvider:
@@ -32,14 +40,15 @@ class DiffusionProvider:
         Raises:
             EngineError: models are installed and the libraries to run them are not.
         """
-        models = [model for model in self._store.models() if _can_run(model)]
+        installed = self._store.models()
+        models = [model for model in installed if _can_run(model)]
         missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
         if models and missing:
             raise EngineError(
                 "Models are installed, but not what runs them. Install it with: pip install 'overpaint[diffusion]'",
                 detail=f"missing: {', '.join(missing)}",
             )
-        return [DiffusionEngine(model, FAMILIES[model.family]) for model in models]
+        return [DiffusionEngine(model, FAMILIES[model.family], self._store, installed) for model in models]
 
 
 def _can_run(model: InstalledModel) -> bool:
@@ -49,11 +58,26 @@ def _can_run(model: InstalledModel) -> bool:
 
 
 class DiffusionEngine:
-    """One model; equal to another engine of the same one."""
+    """One model; equal to another engine of the same one.
 
-    def __init__(self, model: InstalledModel, family: Family) -> None:
+    Args:
+        model: the installed model.
+        family: what it is like.
+        store: where it is installed, and the LoRAs of jobs; None for the user's.
+        installed: what else is, for telling which LoRAs there are.
+    """
+
+    def __init__(
+        self,
+        model: InstalledModel,
+        family: Family,
+        store: ModelStore | None = None,
+        installed: Iterable[InstalledModel] = (),
+    ) -> None:
         self._model = model
         self._family = family
+        self._store = store or ModelStore.from_environment()
+        self._loras = fitting_loras(installed, family)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, DiffusionEngine) and self._model == other._model
@@ -63,13 +87,17 @@ class DiffusionEngine:
 
     def info(self) -> EngineInfo:
         """What the model can do."""
+        family = self._family
+        edits = (OperationName.EDIT,) if family.pipelines.edit else ()
         return EngineInfo(
             id=self._model.id,
             name=self._model.title,
-            operations=(OperationName.FILL, OperationName.REMOVE, OperationName.EXPAND),
+            operations=(OperationName.FILL, OperationName.REMOVE, OperationName.EXPAND, *edits),
             follows_prompt=True,
-            follows_negative_prompt=self._family.follows_negative,
+            follows_negative_prompt=family.follows_negative,
             needs_surroundings=False,
+            defaults=self._defaults(),
+            loras=tuple(LoraInfo(id=lora.id, name=lora.title) for lora in self._loras),
         )
 
     def open(self, device: Device) -> EngineSession:
@@ -81,4 +109,13 @@ class DiffusionEngine:
         """
         from .session import DiffusionSession
 
-        return DiffusionSession(self._model, self._family, device)
+        return DiffusionSession(self._model, self._family, self._store, device)
+
+    def _defaults(self) -> GenerationSettings:
+        """What is chosen where a job leaves it open. A strength of 1 starts as a job without one does."""
+        family = self._family
+        return GenerationSettings(
+            steps=family.steps,
+            guidance=family.guidance if family.guidance_argument else None,
+            strength=1.0 if family.takes_strength(family.is_controlled(self._model.has_part)) else None,
+        )

@@ -1,4 +1,4 @@
-"""What sampling starts from: the picture at the working size with its hole filled somehow, and how much it changes."""
+"""What sampling starts from: how the request is laid out, what the model gets to see of it, and how much it changes."""
 
 from __future__ import annotations
 
@@ -6,32 +6,49 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from overpaint_backend.engines.base import Device, FillRequest, OperationName
 from overpaint_backend.engines.embedded import EmbeddedEngine
+from overpaint_backend.imaging.mask import bounds
 from overpaint_backend.imaging.resample import extend
 from overpaint_backend.models.families import Family, MaskConvention
 from overpaint_protocol.errors import NothingToSample, UnsupportedOperation
+from overpaint_protocol.geometry import Size
 
 from .frame import Frame
 
-__all__ = ["Start", "StartMaker"]
+__all__ = ["Start", "StartMaker", "Task"]
 
 _GREY = np.float32(0.5)
+
+
+class Task(StrEnum):
+    """What a model is made to do; each has a pipeline of its own."""
+
+    PAINT = "paint"
+    """A hole in a picture."""
+    TEXT = "text"
+    """A whole picture, from words alone."""
+    EDIT = "edit"
+    """Change a picture as an instruction says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """Where sampling begins.
 
+    task: what to do. frame: how the request is laid out.
     picture: (h, w, 3) float32 in [0, 1] of the working size. mask: (h, w) bool, what to paint.
-    steps: how many to ask the pipeline for. strength: how far to go from ``picture``, 0 to 1, or None where a family
+    steps: how many to ask the pipeline for. strength: how far to go from ``picture``, 0 to 1, or None where a model
         knows no strength.
     """
 
+    task: Task
+    frame: Frame
     picture: NDArray[np.float32]
     mask: NDArray[np.bool_]
     steps: int
@@ -43,52 +60,83 @@ class StartMaker:
 
     Args:
         family: the model's.
+        native_px: side of the square the model was trained on.
         is_controlled: whether a ControlNet tells the model what surrounds the hole.
     """
 
-    def __init__(self, family: Family, is_controlled: bool) -> None:
+    def __init__(self, family: Family, native_px: int, is_controlled: bool) -> None:
         self._family = family
-        mask = family.controlled_mask if is_controlled else family.mask
-        self._knows_surroundings = mask is not MaskConvention.LATENTS
-        self._takes_strength = family.strength is not None and mask is not MaskConvention.CONTROL
+        self._native_px = native_px
+        self._knows_surroundings = family.mask_convention(is_controlled) is not MaskConvention.LATENTS
+        self._takes_strength = family.takes_strength(is_controlled)
         self._kept: tuple[bytes, NDArray[np.float32], NDArray[np.bool_]] | None = None
 
-    def make(self, request: FillRequest, frame: Frame, check: Callable[[], None]) -> Start:
+    def make(self, request: FillRequest, scale: float, check: Callable[[], None]) -> Start:
         """The start for ``request``.
 
         Args:
             request: what to paint.
-            frame: its layout.
+            scale: works at so much of the model's side; below 1 when memory is short.
             check: called now and then; may raise to stop.
 
         Raises:
-            UnsupportedOperation: the request sets a strength and the model knows none.
+            UnsupportedOperation: the request asks for an edit or sets a strength, and the model knows none.
+            NothingToSample: the request asks for an edit of nothing.
         """
-        strength = self._strength(request)
+        is_blank = not _sources(request).any()
+        task = self._task(request.operation, is_blank)
+        strength = self._strength(request, task, is_blank)
+        frame = Frame.plan(
+            Size(request.mask.shape[1], request.mask.shape[0]),
+            self._native_px,
+            self._family.multiple_px,
+            scale=scale,
+            window=bounds(request.mask) if is_blank else None,
+        )
+        steps, strength = self._steps(request.settings.steps or self._family.steps, strength)
+        if is_blank:
+            shape = (frame.work.height, frame.work.width)
+            return Start(task, frame, np.full((*shape, 3), _GREY), np.ones(shape, np.bool_), steps, strength)
         key = self._key(request, frame)
         if self._kept is None or self._kept[0] != key:
-            cell_px = self._family.cell_px
-            mask = frame.enter_mask(request.mask > 0, cell_px)
+            mask = frame.enter_mask(request.mask > 0, self._family.cell_px)
             self._kept = (key, self._picture(request, frame, mask, check), mask)
         _, picture, mask = self._kept
-        steps, strength = self._steps(request.settings.steps or self._family.steps, strength)
-        return Start(picture, mask, steps, strength)
+        return Start(task, frame, picture, mask, steps, strength)
 
     def clear(self) -> None:
         """Forget the kept picture."""
         self._kept = None
 
-    def _strength(self, request: FillRequest) -> float | None:
-        wanted = request.settings.strength
-        if not self._takes_strength:
-            if wanted is not None and wanted < 1:
-                raise UnsupportedOperation(
-                    f"{self._family.title} always paints the selection anew. Leave the strength at 100 %, or choose "
-                    "another model."
-                )
+    def _task(self, operation: OperationName, is_blank: bool) -> Task:
+        pipelines = self._family.pipelines
+        if operation is not OperationName.EDIT:
+            return Task.TEXT if is_blank and pipelines.text else Task.PAINT
+        if not pipelines.edit:
+            raise UnsupportedOperation(
+                f"{self._family.title} follows no instructions. Choose a model that does, such as Qwen-Image-Edit or "
+                "FLUX.2 [klein], or describe what to paint and fill instead."
+            )
+        if is_blank:
+            raise NothingToSample("There is nothing here to change. Paint something first, or fill instead.")
+        return Task.EDIT
+
+    def _strength(self, request: FillRequest, task: Task, is_blank: bool) -> float | None:
+        can_stay_near = self._takes_strength and task is not Task.EDIT
+        if _keeps_some(request) and not can_stay_near:
+            how = (
+                "takes an edit as far as it says" if task is Task.EDIT else "always paints the selection anew"
+            )
+            raise UnsupportedOperation(
+                f"{self._family.title} {how}. Leave the strength at 100 %, or choose another model."
+            )
+        if not can_stay_near or task is Task.TEXT:
             return None
-        if wanted is not None:
-            return wanted
+        if is_blank:
+            # Nothing but noise to begin with, or the model's closest to that if it was trained to fill.
+            return self._family.strength if self._family.trained_to_fill else 1.0
+        if _keeps_some(request):
+            return request.settings.strength
         if request.operation is OperationName.REMOVE:
             return self._family.remove_strength
         return self._family.strength
@@ -106,13 +154,10 @@ class StartMaker:
     def _picture(
         self, request: FillRequest, frame: Frame, mask: NDArray[np.bool_], check: Callable[[], None]
     ) -> NDArray[np.float32]:
-        known = request.known
-        keeps_hole = request.settings.strength is not None
-        sources = known if keeps_hole else known & ~(request.mask > 0)
-        if not sources.any():
-            return np.full((frame.work.height, frame.work.width, 3), _GREY)
-        picture = frame.enter(extend(request.image, sources))
-        if keeps_hole or (self._knows_surroundings and request.operation is not OperationName.REMOVE):
+        picture = frame.enter(extend(request.image, _sources(request)))
+        if _keeps_hole(request) or (
+            self._knows_surroundings and request.operation is not OperationName.REMOVE
+        ):
             return picture
         return self._filled(picture, mask, frame, request, check)
 
@@ -144,5 +189,21 @@ class StartMaker:
         digest = hashlib.blake2b(digest_size=16)
         for array in (request.image, request.mask, request.known):
             digest.update(np.ascontiguousarray(array).data)
-        digest.update(repr((frame, request.operation.value, request.settings.strength is not None)).encode())
+        digest.update(repr((frame, request.operation.value, _keeps_hole(request))).encode())
         return digest.digest()
+
+
+def _keeps_some(request: FillRequest) -> bool:
+    """Whether the result is to stay near what is there. A strength of 1 asks for nothing of the kind."""
+    strength = request.settings.strength
+    return strength is not None and strength < 1
+
+
+def _keeps_hole(request: FillRequest) -> bool:
+    """Whether what lies under the mask counts."""
+    return request.operation is OperationName.EDIT or _keeps_some(request)
+
+
+def _sources(request: FillRequest) -> NDArray[np.bool_]:
+    """(H, W), what may be learnt from."""
+    return request.known if _keeps_hole(request) else request.known & ~(request.mask > 0)
