@@ -548,14 +548,18 @@ def test_the_report_tells_about_the_daemon(shared_daemon):
     assert os.getpid() != report.pid
 
 
-def test_a_third_party_engine_that_does_not_load_is_reported_and_does_no_harm(tmp_path):
+@pytest.mark.parametrize("name", ["broken", "embedded"])
+def test_a_third_party_engine_that_does_not_load_or_takes_a_name_is_reported_and_does_no_harm(tmp_path, name):
     info = tmp_path / "plugins" / "broken-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[overpaint.engines]\nbroken = no_such_module:Engine\n")
+    (info / "entry_points.txt").write_text(f"[overpaint.engines]\n{name} = no_such_module:Engine\n")
     with DaemonProcess.start(tmp_path) as daemon:
         client = daemon.client()
         assert isinstance(client.welcome, Welcome)
-        assert [engine.id for engine in client.welcome.broken_engines] == ["broken"]
-        client.submit("job")
-        client.receive_until(JobDone)
+        (broken,) = client.welcome.broken_engines
+        assert broken.id == name
+        assert "no_such_module" in broken.reason
+        for engine in ("embedded", "test-invert"):
+            client.submit(engine, engine=engine)
+            client.receive_until(JobDone)
