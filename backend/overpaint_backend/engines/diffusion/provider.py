@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable
 
-from overpaint_backend.engines.base import Device, EngineInfo, EngineSession, OperationName
+from overpaint_backend.engines.base import Device, EngineInfo, EngineSession, MakeRoom, OperationName, no_room
 from overpaint_backend.models.families import FAMILIES, Family
 from overpaint_backend.models.single_file import RUNNABLE_FAMILIES
 from overpaint_backend.models.store import InstalledModel, ModelStore
@@ -62,7 +62,13 @@ class DiffusionEngine:
             needs_surroundings=False,
         )
 
-    def open(self, device: Device) -> EngineSession:
+    def weight_bytes(self, device: Device) -> int:
+        """Bytes of its weights, in the numbers the device computes in. Reads the files' headers and imports torch."""
+        from .memory import weight_bytes
+
+        return weight_bytes(self._model, device)
+
+    def open(self, device: Device, make_room: MakeRoom = no_room) -> EngineSession:
         """Load the model; takes seconds to minutes.
 
         Raises:
@@ -71,4 +77,4 @@ class DiffusionEngine:
         """
         from .session import DiffusionSession
 
-        return DiffusionSession(self._model, self._family, device)
+        return DiffusionSession(self._model, self._family, device, make_room)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from overpaint_backend.engines.base import Device, FillRequest, FillResult, OnStep, Step
+from overpaint_backend.engines.base import Device, FillRequest, FillResult, MakeRoom, OnStep, Step
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.store import InstalledModel
 from overpaint_protocol.errors import EngineError
@@ -44,24 +44,25 @@ class DiffusionSession:
         model: the installed model.
         family: what it is like.
         device: where to compute.
+        make_room: closes what else is loaded.
 
     Raises:
         EngineError: it cannot be loaded.
         OutOfMemory: there is no room for it.
     """
 
-    def __init__(self, model: InstalledModel, family: Family, device: Device) -> None:
+    def __init__(self, model: InstalledModel, family: Family, device: Device, make_room: MakeRoom) -> None:
         self._family = family
         self._device = choose_device(device)
         self._dtype = choose_dtype(self._device, model.total_bytes)
         try:
             loaded = load_pipeline(model, family, self._dtype)
-            self._model: _Model | None = _Model(loaded, family, self._device, self._dtype)
+            self._model: _Model | None = _Model(loaded, family, self._device, self._dtype, make_room)
         except (MemoryError, RuntimeError) as error:
             free_unused()
             if not is_out_of_memory(error):
                 raise
-            raise too_large(family, self._dtype, str(error)) from None
+            raise too_large(family, self._dtype, self._device, str(error)) from None
         self._starts = StartMaker(family, loaded.is_controlled)
 
     def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
@@ -108,7 +109,7 @@ class DiffusionSession:
             model.forget()
             free_unused()
             if model.placement.save() is None:
-                raise too_large(self._family, self._dtype, detail)
+                raise too_large(self._family, self._dtype, self._device, detail)
 
     def _paint(self, model: _Model, request: FillRequest, progress: _Progress) -> NDArray[np.float32]:
         height, width = request.mask.shape
@@ -142,7 +143,14 @@ class _Progress:
 class _Model:
     """The pipeline and what belongs to it."""
 
-    def __init__(self, loaded: Loaded, family: Family, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        family: Family,
+        device: torch.device,
+        dtype: torch.dtype,
+        make_room: MakeRoom,
+    ) -> None:
         self._pipeline = loaded.pipeline
         self._family = family
         self._is_controlled = loaded.is_controlled
@@ -151,7 +159,7 @@ class _Model:
         self._preview = LatentPreview(autoencoder, autoencoder.encode, family.layout)
         self._parameters = frozenset(inspect.signature(type(loaded.pipeline).__call__).parameters)
         with quiet():
-            self.placement = Placement(loaded.pipeline, family, device, dtype)
+            self.placement = Placement(loaded.pipeline, family, device, dtype, make_room)
         self._memos = (
             memoize(loaded.pipeline, family.text_encoding, _KEPT_PROMPTS),
             memoize(loaded.pipeline, f"{family.autoencoder}.encode", _KEPT_PICTURES),
