@@ -380,6 +380,22 @@ def test_a_slow_reader_blocks_nobody_and_misses_nothing(own_daemon):
         envelope.message.image.take(envelope.payload)
 
 
+def times_left(client, job_id):
+    """What a job of a tenth of a second says of its time left while it is painted."""
+    client.submit(job_id, prompt="steps=4 delay=0.06")
+    messages = [envelope.message for envelope in client.receive_until(JobDone)]
+    return [m.time_left_s for m in messages if isinstance(m, JobProgress) and m.stage == "painting"]
+
+
+def test_the_time_left_is_told_once_a_job_like_it_was_done_and_a_new_worker_knows_it(own_daemon):
+    client = own_daemon.client()
+    assert times_left(client, "first")[0] is None
+    assert None not in times_left(client, "second")
+    wait_until((own_daemon.folder / "state" / "pace.msgpack").exists, "the worker wrote down what it learnt")
+    own_daemon.worker().send_signal(KILLED)
+    assert None not in times_left(client, "third")
+
+
 # ---------------------------------------------------------------- the worker dies
 
 

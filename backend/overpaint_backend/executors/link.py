@@ -54,9 +54,12 @@ class WorkerLink:
         """Say something to the daemon. For the main thread."""
         self._sender.send_multipart(pack(message, payload), copy=False)
 
-    def next_job(self) -> tuple[RunJob, tuple[Bytes, ...]]:
-        """Wait for a job and its pixels. For the main thread."""
-        return self._jobs.get()
+    def next_job(self, timeout_s: float) -> tuple[RunJob, tuple[Bytes, ...]] | None:
+        """Wait for a job and its pixels; None if none comes for so long. For the main thread."""
+        try:
+            return self._jobs.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
 
     def is_stopped(self, run: int) -> bool:
         """Whether the daemon does not want ``run`` any more."""
