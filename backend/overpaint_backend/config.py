@@ -34,6 +34,7 @@ class DaemonSettings:
     recipes_look_s: how often the folder of recipes is looked at, and so how late a new one is announced.
     forget_after_s: how long after its client left a session keeps the news of jobs that failed.
     cancel_grace_s: how long a cancelled job may take to stop before the worker is replaced.
+    idle_unload_s: how long the worker keeps a model loaded that is not used.
     worker_start_s: how long a worker may take to load its engines before it is replaced.
     tick_s: longest sleep of the loop, and so how late a dead worker is noticed.
     stop_s: how long telling clients and stopping the worker may take at the end.
@@ -58,6 +59,7 @@ class DaemonSettings:
     recipes_look_s: float = 1.0
     forget_after_s: float = 60.0
     cancel_grace_s: float = 2.0
+    idle_unload_s: float = 600.0
     worker_start_s: float = 120.0
     tick_s: float = 0.1
     stop_s: float = 2.0
@@ -104,6 +106,11 @@ class DaemonSettings:
     def pid_path(self) -> Path:
         """Names the holder of the lock, so that a second daemon can say who runs."""
         return self.state_dir / "daemon.pid"
+
+    @property
+    def pace_path(self) -> Path:
+        """What the worker learnt about the time jobs take."""
+        return self.state_dir / "pace.msgpack"
 
     @property
     def log_path(self) -> Path:

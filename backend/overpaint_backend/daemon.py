@@ -28,6 +28,7 @@ from overpaint_protocol.errors import DaemonError, OverpaintError
 from overpaint_protocol.version import MAJOR, PRODUCT_VERSION
 
 from .config import DaemonSettings
+from .executors.base import WorkerSettings
 from .executors.process import ProcessExecutor
 from .recipes.offer import RecipeBook
 from .recipes.store import RecipeStore
@@ -91,6 +92,9 @@ class _Daemon:
             runtime_dir=self._socket_dir,
             socket_prefix=f"{self._prefix}-worker",
             start_timeout_s=settings.worker_start_s,
+            worker_settings=WorkerSettings(
+                idle_unload_s=settings.idle_unload_s, pace_path=str(settings.pace_path)
+            ),
         )
         self._service = Service(
             settings,

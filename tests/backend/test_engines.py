@@ -153,10 +153,20 @@ def test_an_engine_under_another_name_is_broken():
     assert "'embedded'" in registry.broken()[0].reason
 
 
-def test_two_engines_with_one_id_are_an_error_and_the_same_twice_is_not():
-    assert EngineRegistry([EMBEDDED, EMBEDDED]).ids == ("embedded",)
-    with pytest.raises(ValueError, match="two engines are called 'embedded'"):
-        EngineRegistry([EMBEDDED, entry("embedded", "elsewhere:Engine")])
+def test_of_two_engines_with_one_id_the_first_stays_and_the_other_is_reported():
+    registry = EngineRegistry([EMBEDDED, entry("embedded", "elsewhere:Engine")])
+    assert registry.ids == ("embedded",)
+    assert isinstance(registry.get("embedded"), EmbeddedEngine)
+    (refused,) = registry.broken()
+    assert refused.id == "embedded"
+    assert EMBEDDED.value in refused.reason
+    assert "uninstall the package of elsewhere:Engine" in refused.reason
+
+
+def test_one_engine_announced_twice_is_no_conflict():
+    registry = EngineRegistry([EMBEDDED, EMBEDDED])
+    assert registry.ids == ("embedded",)
+    assert registry.broken() == ()
 
 
 def test_engines_are_not_imported_before_they_are_asked_for():

@@ -8,7 +8,17 @@ import time
 import pytest
 import zmq
 
-from overpaint_backend.executors.base import EnginesChanged, Ready, RunJob, RunOver, WorkerGone, pack, unpack
+from overpaint_backend.executors.base import (
+    EnginesChanged,
+    Ready,
+    RunJob,
+    RunOver,
+    RunProgress,
+    WorkerGone,
+    WorkerSettings,
+    pack,
+    unpack,
+)
 from overpaint_backend.executors.process import WORKER_DOMAIN, ProcessExecutor
 from overpaint_backend.server.zap import Authenticator
 from overpaint_protocol.errors import ProtocolError
@@ -17,6 +27,23 @@ from overpaint_protocol.messages import EngineInfo, Fill, SubmitJob
 from overpaint_protocol.pixels import ImageHeader, PixelFormat
 
 WAIT_S = 30
+SIZE = Size(2, 2)
+RUN = RunJob(
+    run=1,
+    engine="e",
+    seed=2**32 - 1,
+    first_variant=0,
+    preview_bytes=0,
+    request=SubmitJob(
+        job_id="j",
+        document_id="d",
+        operation=Fill(prompt="p"),
+        canvas=SIZE,
+        context=Rect.from_size(SIZE),
+        image=ImageHeader(size=SIZE, format=PixelFormat.RGBA8, frames=(0,)),
+        mask=ImageHeader(size=SIZE, format=PixelFormat.GRAY8, frames=(1,)),
+    ),
+)
 
 READY_AND_WAIT = f"""
 import sys
@@ -113,6 +140,28 @@ def test_a_worker_that_never_gets_ready_is_tried_again_ever_more_rarely(start):
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
+def test_a_worker_that_dies_young_is_tried_again_ever_more_rarely_and_an_old_one_at_once(start):
+    executor = start(READY_AND_WAIT + "socket.poll(30000)")
+    now = 0.0
+    for age, pause in ((1.0, 0.5), (9.5, 1.0), (10.5, 0.0), (0.0, 0.5)):
+        assert executor.poll(now) == []
+        events_until(executor, Ready, now)
+        now += age
+        executor.run(RUN, [])  # ends it
+        events_until(executor, WorkerGone, now)
+        if pause:
+            assert executor.poll(now + pause - 0.1) == []
+            assert executor.pid is None
+        now += pause
+
+
+def test_a_worker_is_told_its_settings(start):
+    told = "settings = connection['settings']; sys.exit(f\"{settings['idle_unload_s']} {settings['pace_path']}\" != '7.5 /p')"
+    settings = WorkerSettings(idle_unload_s=7.5, pace_path="/p")
+    executor = start(READY_AND_WAIT + told, worker_settings=settings)
+    assert "ended with code 0" in events_until(executor, WorkerGone)[-1].reason
+
+
 def test_a_worker_that_hangs_while_starting_is_replaced(start):
     executor = start("import time; time.sleep(60)", start_timeout_s=5)
     executor.poll(0.0)
@@ -142,16 +191,6 @@ def test_a_worker_that_ignores_its_end_is_killed(start):
 
 
 def test_messages_survive_packing():
-    size = Size(2, 2)
-    request = SubmitJob(
-        job_id="j",
-        document_id="d",
-        operation=Fill(prompt="p"),
-        canvas=size,
-        context=Rect.from_size(size),
-        image=ImageHeader(size=size, format=PixelFormat.RGBA8, frames=(0,)),
-        mask=ImageHeader(size=size, format=PixelFormat.GRAY8, frames=(1,)),
-    )
     engine = EngineInfo(
         id="e",
         name="E",
@@ -161,9 +200,10 @@ def test_messages_survive_packing():
         needs_surroundings=False,
     )
     for message in (
-        RunJob(run=1, engine="e", seed=2**32 - 1, first_variant=0, preview_bytes=0, request=request),
+        RUN,
         Ready(engines=(engine,), broken_engines=()),
         EnginesChanged(engines=(engine,), broken_engines=()),
+        RunProgress(run=2, stage="painting", fraction=0.5, time_left_s=3.5),
         RunOver(run=3, timings_ms={"engine": 1.5}),
     ):
         assert unpack(pack(message, [b"pixels"])) == (message, (b"pixels",))

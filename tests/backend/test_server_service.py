@@ -302,6 +302,21 @@ def test_a_job_from_submit_to_ack(daemon):
     assert daemon.service.total_bytes == 0
 
 
+def test_the_time_left_is_passed_on_and_forgotten_with_the_run(daemon):
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(RunProgress(run=1, stage="painting", fraction=0.25, time_left_s=12.5))
+    assert only(daemon.take(b"A"), JobProgress).time_left_s == 12.5
+    daemon.worker(RunProgress(run=1, stage="painting", fraction=0.5))
+    assert only(daemon.take(b"A"), JobProgress).time_left_s is None
+    daemon.worker(RunProgress(run=1, stage="painting", fraction=0.75, time_left_s=1.0))
+    daemon.take(b"A")
+    daemon.worker(WorkerGone(reason="killed"))
+    queued = only(daemon.take(b"A"), JobProgress)
+    assert (queued.state, queued.fraction, queued.time_left_s) == (JobState.QUEUED, None, None)
+    daemon.worker(READY)
+    assert only(daemon.take(b"A"), JobProgress).time_left_s is None
+
+
 def test_progress_and_previews_are_replaced_by_newer_ones_while_the_client_does_not_read(daemon):
     daemon.send(b"A", submit(), pixels())
     daemon.blocked.add(b"A")

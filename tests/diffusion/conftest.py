@@ -15,7 +15,7 @@ import torch
 from tests.diffusion.toy_loras import install_toy_lora
 from tests.diffusion.toys import install_toy
 
-from overpaint_backend.engines.base import Device
+from overpaint_backend.engines.base import Device, no_room
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine
 from overpaint_backend.models.families import FAMILIES
 from overpaint_backend.models.store import ModelStore
@@ -70,9 +70,9 @@ def open_session(models_dir, toy):
     """Opens sessions of toys by family, and closes them after the test."""
     sessions = []
 
-    def open_one(family_id="sd15-inpaint"):
+    def open_one(family_id="sd15-inpaint", make_room=no_room):
         engine = DiffusionEngine(toy(family_id), FAMILIES[family_id], ModelStore(models_dir))
-        sessions.append(engine.open(Device()))
+        sessions.append(engine.open(Device(), make_room))
         return sessions[-1]
 
     yield open_one

@@ -89,6 +89,16 @@ class TestEachFamily(EngineConformance):
         assert set(calls.values()) == {0}
         session.close()
 
+    def test_what_it_weighs_is_told_before_it_is_loaded(self):
+        told = self._engine.weight_bytes(self.device)
+        session = self._engine.open(self.device)
+        parts = session._model._pipeline.components.values()
+        modules = [part for part in parts if isinstance(part, torch.nn.Module)]
+        tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
+        held = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        session.close()
+        assert told == pytest.approx(held, rel=0.02)
+
     def test_steps_are_shown_as_they_come(self):
         shown = []
 

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
-from tests.diffusion.sessions import HOLE, fill, part_of, request
+from tests.diffusion.sessions import HOLE, STAGES, Starved, fill, part_of, request
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from overpaint_backend.engines.base import Cancelled, Device, GenerationSettings
+from overpaint_backend.engines.diffusion.memory import Thrift
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine
 from overpaint_backend.models.families import FAMILIES
-from overpaint_protocol.errors import EngineError, UnsupportedOperation
+from overpaint_protocol.errors import EngineError, OutOfMemory, UnsupportedOperation
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_other_models_leave_before_anything_is_saved_at_the_price_of_quality(open_session, stage):
+    others = ["one model", "another"]
+
+    def make_room():
+        had_any = bool(others)
+        others.clear()
+        return had_any
+
+    session = open_session(make_room=make_room)
+    starved = Starved(session, STAGES[stage], 1)
+    hungry = fill(session)
+    assert starved.left == 0
+    assert np.array_equal(hungry, fill(session))
+    assert others == []
+    assert session._model.placement.thrift is Thrift.NONE
+    starved.left = 1
+    session._model.forget()
+    fill(session)
+    assert session._model.placement.thrift is Thrift.TILED
+
+
+def test_the_error_says_what_there_is(open_session):
+    session = open_session()
+    Starved(session, STAGES["sample"], 1000)
+    total_gb = psutil.virtual_memory().total / 1e9
+    with pytest.raises(OutOfMemory, match=rf"This machine has {total_gb:.0f} GB, \d+\.\d GB of it free"):
+        fill(session)
 
 
 def test_other_failures_are_not_taken_for_a_lack_of_memory(open_session):
@@ -100,9 +135,27 @@ def test_a_closed_session_says_so(open_session):
         fill(session)
 
 
-def test_a_folder_with_something_missing_is_an_error_in_a_sentence(models_dir):
-    import shutil
+def test_a_closed_session_gives_its_memory_back_to_other_programs(toy, tmp_path):
+    model = toy("sd15")
+    shutil.copytree(model.path, tmp_path / "files")
+    large = CLIPTextConfig.from_pretrained(model.path / "text_encoder", intermediate_size=100_000)
+    CLIPTextModel(large).save_pretrained(tmp_path / "files" / "text_encoder")
+    engine = DiffusionEngine(
+        replace(model, path=tmp_path / "files", base=tmp_path / "files"), FAMILIES["sd15"]
+    )
+    weights = engine.weight_bytes(Device())
+    process = psutil.Process()
+    held = []
+    for seed in range(4):
+        session = engine.open(Device())
+        session.fill(request(seed=seed), lambda step: None)
+        session.close()
+        held.append(process.memory_info().rss)
+    assert weights > 50_000_000
+    assert max(held) - held[0] < weights / 2
 
+
+def test_a_folder_with_something_missing_is_an_error_in_a_sentence(models_dir):
     from tests.diffusion.toys import install_toy
 
     from overpaint_backend.models.store import ModelStore

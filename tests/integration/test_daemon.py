@@ -415,6 +415,22 @@ def test_a_slow_reader_blocks_nobody_and_misses_nothing(own_daemon):
         envelope.message.image.take(envelope.payload)
 
 
+def times_left(client, job_id):
+    """What a job of a tenth of a second says of its time left while it is painted."""
+    client.submit(job_id, prompt="steps=4 delay=0.06")
+    messages = [envelope.message for envelope in client.receive_until(JobDone)]
+    return [m.time_left_s for m in messages if isinstance(m, JobProgress) and m.stage == "painting"]
+
+
+def test_the_time_left_is_told_once_a_job_like_it_was_done_and_a_new_worker_knows_it(own_daemon):
+    client = own_daemon.client()
+    assert times_left(client, "first")[0] is None
+    assert None not in times_left(client, "second")
+    wait_until((own_daemon.folder / "state" / "pace.msgpack").exists, "the worker wrote down what it learnt")
+    own_daemon.worker().send_signal(KILLED)
+    assert None not in times_left(client, "third")
+
+
 # ---------------------------------------------------------------- the worker dies
 
 
@@ -583,14 +599,18 @@ def test_the_report_tells_about_the_daemon(shared_daemon):
     assert os.getpid() != report.pid
 
 
-def test_a_third_party_engine_that_does_not_load_is_reported_and_does_no_harm(tmp_path):
+@pytest.mark.parametrize("name", ["broken", "embedded"])
+def test_a_third_party_engine_that_does_not_load_or_takes_a_name_is_reported_and_does_no_harm(tmp_path, name):
     info = tmp_path / "plugins" / "broken-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[overpaint.engines]\nbroken = no_such_module:Engine\n")
+    (info / "entry_points.txt").write_text(f"[overpaint.engines]\n{name} = no_such_module:Engine\n")
     with DaemonProcess.start(tmp_path) as daemon:
         client = daemon.client()
         assert isinstance(client.welcome, Welcome)
-        assert [engine.id for engine in client.welcome.broken_engines] == ["broken"]
-        client.submit("job")
-        client.receive_until(JobDone)
+        (broken,) = client.welcome.broken_engines
+        assert broken.id == name
+        assert "no_such_module" in broken.reason
+        for engine in ("embedded", "test-invert"):
+            client.submit(engine, engine=engine)
+            client.receive_until(JobDone)

@@ -28,9 +28,11 @@ __all__ = [
     "FillRequest",
     "FillResult",
     "GenerationSettings",
+    "MakeRoom",
     "OnStep",
     "OperationName",
     "Step",
+    "no_room",
 ]
 
 
@@ -111,6 +113,14 @@ class Step:
 OnStep = Callable[[Step], None]
 """Called between the steps of a fill, in the engine's thread; raises Cancelled to end it."""
 
+MakeRoom = Callable[[], bool]
+"""Closes the models that are loaded beside this one. Returns whether there were any, so that trying again makes sense."""
+
+
+def no_room() -> bool:
+    """A MakeRoom for a session that has the device to itself."""
+    return False
+
 
 @runtime_checkable
 class EngineSession(Protocol):
@@ -126,7 +136,9 @@ class EngineSession(Protocol):
             UnsupportedOperation: the engine does not offer the request's operation, or a setting asks for what it cannot.
             RequestError: there is no LoRA of an id in the settings.
             NothingToSample: the engine needs surroundings and none are known, or nothing is there to edit.
-            OutOfMemory: the picture is too large for the device.
+            OutOfMemory: the picture is too large for the device. A session that can do with less at the price of
+                 time or quality calls the ``make_room`` it was opened with first, and only does so when that
+                 returns False.
             EngineError: anything else that went wrong.
         """
         ...
@@ -170,10 +182,22 @@ class Engine(Protocol):
         """What the engine can do. Always the same."""
         ...
 
-    def open(self, device: Device) -> EngineSession:
+    def weight_bytes(self, device: Device) -> int:
+        """Memory its model takes on ``device`` from ``open`` to ``close``; 0 for an engine without a model.
+
+        Asked before ``open``, so that room can be made. May import what ``open`` imports, and loads nothing.
+        """
+        ...
+
+    def open(self, device: Device, make_room: MakeRoom = no_room) -> EngineSession:
         """Load what a fill needs.
+
+        Args:
+            device: where to compute.
+            make_room: for the session to call when memory runs out in a fill; see ``EngineSession.fill``.
 
         Raises:
             EngineError: it cannot run here, in a sentence that says what to do.
+            OutOfMemory: there is no room for it. It may be tried again once there is more.
         """
         ...

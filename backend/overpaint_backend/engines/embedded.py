@@ -20,7 +20,17 @@ from overpaint_backend.imaging.resample import bounded_size, extend, resize, res
 from overpaint_protocol.errors import EngineError, NothingToSample, UnsupportedOperation
 from overpaint_protocol.geometry import Rect, Size
 
-from .base import Device, EngineInfo, FillRequest, FillResult, OnStep, OperationName, Step
+from .base import (
+    Device,
+    EngineInfo,
+    FillRequest,
+    FillResult,
+    MakeRoom,
+    OnStep,
+    OperationName,
+    Step,
+    no_room,
+)
 
 __all__ = ["EmbeddedEngine"]
 
@@ -65,7 +75,11 @@ class EmbeddedEngine:
             needs_surroundings=True,
         )
 
-    def open(self, device: Device) -> EmbeddedSession:
+    def weight_bytes(self, device: Device) -> int:
+        """Nothing: it has no model."""
+        return 0
+
+    def open(self, device: Device, make_room: MakeRoom = no_room) -> EmbeddedSession:
         """Load the library; it always computes on the processor.
 
         Raises:

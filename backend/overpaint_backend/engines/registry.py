@@ -47,31 +47,29 @@ class EngineRegistry:
     def __init__(self, candidates: Iterable[EntryPoint]) -> None:
         """Take the engines named by ``candidates``; naming the same class twice under one id is fine.
 
-        Raises:
-            ValueError: two different classes claim one id.
+        Of two different classes that claim one id the first gets it, and ``broken`` names the other.
         """
         self._candidates: dict[str, EntryPoint] = {}
         self._engines: dict[str, Engine] = {}
         self._broken: dict[str, str] = {}
         self._providers: dict[str, EngineProvider] = {}
+        self._refused: list[BrokenEngine] = []
         self._provided: dict[str, tuple[str, ...]] = {}
         self._stamps: dict[str, object] = {}
         for candidate in candidates:
             known = self._candidates.setdefault(candidate.name, candidate)
             if known.value != candidate.value:
-                raise ValueError(
-                    f"two engines are called {candidate.name!r}: {known.value} and {candidate.value}; "
-                    "uninstall one of the packages"
+                reason = (
+                    f"{known.value} has this name and is used; uninstall the package of {candidate.value}"
                 )
+                self._refused.append(BrokenEngine(id=candidate.name, reason=reason))
 
     @classmethod
     def installed(cls, environment: Mapping[str, str] = os.environ) -> EngineRegistry:
         """The product's own engine and every installed entry point.
 
-        The embedded engine is named here as well, so that a source tree works without being installed.
-
-        Raises:
-            ValueError: two packages claim one id.
+        The product's own are named here as well, so that a source tree works without being installed, and come first,
+        so that no package takes their names.
         """
         tests = _TEST_ENGINES if environment.get(TEST_ENGINES_VARIABLE) == "1" else ()
         return cls([*_OWN_ENGINES, *entry_points(group=ENTRY_POINT_GROUP), *tests])
@@ -108,9 +106,12 @@ class EngineRegistry:
         return tuple(self._engines[key].info() for key in self.ids if key in self._engines)
 
     def broken(self) -> tuple[BrokenEngine, ...]:
-        """The engines that do not load, with the exception's text. Imports all of them."""
+        """The engines that do not load, with the exception's text, and those without a name. Imports all of them."""
         self._load_all()
-        return tuple(BrokenEngine(id=key, reason=reason) for key, reason in self._broken.items())
+        return (
+            *(BrokenEngine(id=key, reason=reason) for key, reason in self._broken.items()),
+            *self._refused,
+        )
 
     def refresh(self) -> frozenset[str] | None:
         """Ask the providers whose offer has changed again.

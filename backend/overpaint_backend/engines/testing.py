@@ -33,9 +33,11 @@ from .base import (
     EngineSession,
     FillRequest,
     FillResult,
+    MakeRoom,
     OnStep,
     OperationName,
     Step,
+    no_room,
 )
 
 __all__ = ["EngineConformance", "InvertEngine"]
@@ -62,7 +64,11 @@ class InvertEngine:
             needs_surroundings=False,
         )
 
-    def open(self, device: Device) -> InvertSession:
+    def weight_bytes(self, device: Device) -> int:
+        """Nothing: it has no model."""
+        return 0
+
+    def open(self, device: Device, make_room: MakeRoom = no_room) -> InvertSession:
         """Make a session."""
         return InvertSession()
 
@@ -365,6 +371,36 @@ class EngineConformance:
             assert process.num_threads() <= threads
         finally:
             session.close()
+
+    def test_what_it_needs_is_known_before_it_is_opened(self) -> None:
+        needed = self.make_engine().weight_bytes(self.device)
+        assert needed >= 0
+        session = self.make_engine().open(self.device)
+        session.close()
+        assert self.make_engine().weight_bytes(self.device) == needed
+
+    def test_room_is_not_made_without_need(self) -> None:
+        calls: list[None] = []
+
+        def make_room() -> bool:
+            calls.append(None)
+            return True
+
+        session = self.make_engine().open(self.device, make_room)
+        try:
+            self._fill_in(session, self.make_request(32, 32, np.s_[8:20, 8:20]))
+        finally:
+            session.close()
+        assert not calls
+
+    def test_closed_sessions_leave_nothing_behind(self) -> None:
+        process = psutil.Process()
+        request = self.make_request(48, 48, np.s_[12:36, 12:36])
+        self.fill(request)
+        before = process.memory_info().rss
+        for _ in range(5):
+            self.fill(request)
+        assert process.memory_info().rss - before < _MAX_GROWTH_BYTES
 
     def test_closing_twice_is_fine(self) -> None:
         session = self.make_engine().open(self.device)

@@ -30,12 +30,35 @@ __all__ = [
     "StopRun",
     "WorkerEvent",
     "WorkerGone",
+    "WorkerSettings",
+    "WorkerStart",
     "pack",
     "unpack",
 ]
 
 
 # ---------------------------------------------------------------- daemon to worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker is to behave.
+
+    idle_unload_s: how long an engine stays loaded that is not used. pace_path: file for what is learnt about the time
+    runs take; empty to forget it with the worker.
+    """
+
+    idle_unload_s: float = 600.0
+    pace_path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStart:
+    """What a worker reads from its standard input, as one line of JSON: the socket to connect to, and its settings."""
+
+    endpoint: str
+    token: str
+    settings: WorkerSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +105,12 @@ class EnginesChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunProgress:
-    """stage: a word or two for people. fraction: 0 to 1 over all variants, or None."""
+    """stage: a word or two for people. fraction: 0 to 1 over all variants, or None. time_left_s: as in ``job.progress``."""
 
     run: int
     stage: str
     fraction: float | None
+    time_left_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,21 @@ from typing import IO
 
 import zmq
 
+from overpaint_protocol import codec
 from overpaint_protocol.errors import OverpaintError
 from overpaint_protocol.pixels import Bytes
 
-from .base import Ready, RunJob, StopRun, WorkerEvent, WorkerGone, pack, unpack
+from .base import (
+    Ready,
+    RunJob,
+    StopRun,
+    WorkerEvent,
+    WorkerGone,
+    WorkerSettings,
+    WorkerStart,
+    pack,
+    unpack,
+)
 
 __all__ = ["WORKER_DOMAIN", "ProcessExecutor"]
 
@@ -30,6 +41,9 @@ WORKER_DOMAIN = "overpaint.worker"
 _COMMAND = (sys.executable, "-m", "overpaint_backend.executors.worker")
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
+_STEADY_S = 10.0
+"""A worker that ended by itself before this age counts as one that did not start."""
+
 _MAX_MESSAGES_A_TURN = 64
 _MAX_LOG_LINE = 2000
 
@@ -44,6 +58,7 @@ class _Worker:
     started_at: float
     socket_path: Path | None
     is_ready: bool = False
+    is_killed: bool = False
 
 
 class ProcessExecutor:
@@ -59,6 +74,7 @@ class ProcessExecutor:
         runtime_dir: private folder for the worker's Unix socket, or None to use loopback TCP.
         socket_prefix: how the socket's name begins.
         start_timeout_s: how long a worker may take to say Ready.
+        worker_settings: what each worker is told, if not the defaults.
         command: what to start.
     """
 
@@ -70,6 +86,7 @@ class ProcessExecutor:
         runtime_dir: Path | None,
         socket_prefix: str = "worker",
         start_timeout_s: float = 120.0,
+        worker_settings: WorkerSettings | None = None,
         command: Sequence[str] = _COMMAND,
     ) -> None:
         self._context = context
@@ -77,6 +94,7 @@ class ProcessExecutor:
         self._runtime_dir = runtime_dir
         self._prefix = socket_prefix
         self._start_timeout_s = start_timeout_s
+        self._worker_settings = worker_settings or WorkerSettings()
         self._command = list(command)
         self._worker: _Worker | None = None
         self._starts = 0
@@ -129,6 +147,7 @@ class ProcessExecutor:
     def kill(self) -> None:
         """End the worker at once; WorkerGone follows and a new one is started."""
         if self._worker is not None:
+            self._worker.is_killed = True
             self._worker.process.kill()
 
     def stop(self, timeout_s: float) -> None:
@@ -165,14 +184,14 @@ class ProcessExecutor:
             socket.setsockopt_string(zmq.ZAP_DOMAIN, WORKER_DOMAIN)
             socket.bind("tcp://127.0.0.1:*" if path is None else f"ipc://{path}")
             endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
-            process = self._spawn({"endpoint": endpoint, "token": token})
+            process = self._spawn(WorkerStart(endpoint=endpoint, token=token, settings=self._worker_settings))
         except BaseException:
             _close_socket(socket, path)
             raise
         _log.info("worker %d started", process.pid)
         return _Worker(process, socket, now, path)
 
-    def _spawn(self, connection: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _spawn(self, start: WorkerStart) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -186,7 +205,7 @@ class ProcessExecutor:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101 - asked for above
         threading.Thread(target=_copy_to_log, args=(process.stdout,), name="worker-log", daemon=True).start()
         with contextlib.suppress(OSError):  # it died at once; poll() will see that
-            process.stdin.write(json.dumps(connection).encode() + b"\n")
+            process.stdin.write(json.dumps(codec.to_plain(start)).encode() + b"\n")
             process.stdin.flush()
         return process
 
@@ -194,7 +213,8 @@ class ProcessExecutor:
         worker, self._worker = self._worker, None
         if worker is not None:
             reason = f"worker {worker.process.pid} {reason}"
-            self._failures = 0 if worker.is_ready else self._failures + 1
+            is_steady = worker.is_killed or now - worker.started_at >= _STEADY_S
+            self._failures = 0 if worker.is_ready and is_steady else self._failures + 1
             self._close(worker)
         else:
             self._failures += 1

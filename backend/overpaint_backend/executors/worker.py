@@ -1,7 +1,7 @@
 """The worker's process: ``python -m overpaint_backend.executors.worker``, started by ProcessExecutor.
 
-Reads one line of JSON from standard input, ``{"endpoint", "token"}``, and ends when that input does. Engines run on
-the main thread, one job at a time, and stay loaded between jobs; what they print ends up in the daemon's log.
+Reads one line of JSON from standard input, a WorkerStart, and ends when that input does. Engines run on the main thread,
+one job at a time, and stay loaded between jobs; what they print ends up in the daemon's log.
 """
 
 from __future__ import annotations
@@ -12,23 +12,32 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
-from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, Step
+from overpaint_backend.engines.arbiter import Arbiter
+from overpaint_backend.engines.base import Cancelled, Device, OnStep, Step
+from overpaint_backend.engines.devices import device_memory
 from overpaint_backend.engines.registry import EngineRegistry
 from overpaint_backend.imaging.pipeline import FillJob, FillOutput, Prepared, prepare, render, render_preview
 from overpaint_backend.jobs.choice import choose_engine
+from overpaint_protocol import codec
 from overpaint_protocol.errors import EngineError, OutOfMemory, OverpaintError
 from overpaint_protocol.messages import MAX_SEED, EncodedImage, ErrorInfo, SubmitJob
 from overpaint_protocol.pixels import Bytes, ImageHeader, split_bands
 
-from .base import Ready, RunJob, RunOver, RunPreview, RunProgress, RunVariant
+from .base import Ready, RunJob, RunOver, RunPreview, RunProgress, RunVariant, WorkerSettings, WorkerStart
 from .link import WorkerLink, exit_with
-from .watch import WATCH_INTERVAL_S, EngineWatch
+from .pace import Paces, RunPace, Work, area_doublings
+from .pace_file import read_history, write_history
+from .watch import EngineWatch
 
 __all__ = ["main"]
 
 _PROGRESS_INTERVAL_S = 0.05
 _PREVIEW_INTERVAL_S = 0.25
+_TURN_S = 1.0
+"""How often a worker without a job looks at the time."""
 
 _log = logging.getLogger("worker")
 
@@ -37,61 +46,50 @@ def main() -> None:
     """Serve the daemon until it closes standard input."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon decides when the worker ends
-    connection = json.loads(sys.stdin.buffer.readline())
+    start = codec.from_plain(json.loads(sys.stdin.buffer.readline()), WorkerStart)
     exit_with(sys.stdin.buffer)
-    link = WorkerLink(connection["endpoint"], connection["token"])
-    registry = EngineRegistry.installed()
-    engines = _Engines(registry)
-    link.send(Ready(engines=registry.infos(), broken_engines=registry.broken()))
-    watch = EngineWatch(registry, engines.close, link.send, time.monotonic())
-    while True:
-        received = link.next_job(WATCH_INTERVAL_S)
-        if received is not None:
-            job, payload = received
-            _Run(link, engines, job).carry_out(payload)
-        watch.look(time.monotonic())
+    _Worker(WorkerLink(start.endpoint, start.token), start.settings).serve()
 
 
-class _Engines:
-    """The installed engines and the one that is loaded."""
+class _Worker:
+    """What stays from job to job."""
 
-    def __init__(self, registry: EngineRegistry) -> None:
-        self._registry = registry
-        self._loaded: tuple[str, EngineSession] | None = None
+    def __init__(self, link: WorkerLink, settings: WorkerSettings) -> None:
+        self._pace_path = Path(settings.pace_path) if settings.pace_path else None
+        self.link = link
+        self.registry = EngineRegistry.installed()
+        self.arbiter = Arbiter(self.registry.get, Device("auto"), device_memory, settings.idle_unload_s)
+        self.paces = Paces(None if self._pace_path is None else read_history(self._pace_path))
 
-    def choose(self, job: RunJob) -> str:
-        """The engine's id; the best that can, if the job names none."""
-        if job.engine:
-            return job.engine
-        return choose_engine(self._registry.infos(), job.request).id
+    def serve(self) -> None:
+        """Say what can be done and do it, for ever."""
+        self.link.send(Ready(engines=self.registry.infos(), broken_engines=self.registry.broken()))
+        watch = EngineWatch(self.registry, self.arbiter.close, self.link.send, time.monotonic())
+        while True:
+            job = self.link.next_job(_TURN_S)
+            if job is not None:
+                _Run(self, job[0]).carry_out(job[1])
+            now = time.monotonic()
+            self.arbiter.close_idle(now)
+            watch.look(now)
 
-    def open(self, engine_id: str) -> EngineSession:
-        """The session of the engine; another engine's makes room for it."""
-        if self._loaded is None or self._loaded[0] != engine_id:
-            engine = self._registry.get(engine_id)
-            self.unload()
-            self._loaded = (engine_id, engine.open(Device("auto")))
-        return self._loaded[1]
-
-    def close(self, engine_id: str) -> None:
-        """Close the session of that engine, if it is the loaded one."""
-        if self._loaded is not None and self._loaded[0] == engine_id:
-            self.unload()
-
-    def unload(self) -> None:
-        """Close the loaded session, if any."""
-        loaded, self._loaded = self._loaded, None
-        if loaded is not None:
-            loaded[1].close()
+    def keep_paces(self) -> None:
+        """Let what was learnt about the time outlive this process."""
+        if self._pace_path is not None:
+            write_history(self._pace_path, self.paces.history)
 
 
 class _Run:
     """One run of a job."""
 
-    def __init__(self, link: WorkerLink, engines: _Engines, job: RunJob) -> None:
-        self._link = link
-        self._engines = engines
+    def __init__(self, worker: _Worker, job: RunJob) -> None:
+        self._worker = worker
+        self._link = worker.link
+        self._arbiter = worker.arbiter
         self._job = job
+        self._engine_id = job.engine
+        self._pace: RunPace | None = None
+        self._fraction = 0.0
         self._timings_ms: dict[str, float] = {}
         self._progress_at = self._preview_at = float("-inf")
 
@@ -106,13 +104,13 @@ class _Run:
         except OverpaintError as raised:
             error = raised
         except MemoryError:
-            self._engines.unload()
+            self._arbiter.close(self._engine_id)
             error = OutOfMemory(
                 "There is not enough memory for this area. Select a smaller one and try again."
             )
         except Exception as raised:  # the border to engines of others: any of it fails this job and no more
             _log.exception("run %d: the engine failed", self._job.run)
-            self._engines.unload()
+            self._arbiter.close(self._engine_id)
             error = EngineError(
                 "The engine failed on this picture. Try a smaller selection or another engine; the daemon's log "
                 "has the details.",
@@ -120,24 +118,40 @@ class _Run:
             )
         info = None if error is None else ErrorInfo.of(error)
         self._link.send(RunOver(run=self._job.run, error=info, timings_ms=self._timings_ms))
+        if error is None:
+            self._worker.keep_paces()
 
     def _paint_variants(self, payload: tuple[Bytes, ...]) -> None:
         job, request = self._job, self._job.request
-        engine_id = self._engines.choose(job)
-        started = self._enter("loading")
-        session = self._engines.open(engine_id)
-        self._note("load", started)
+        self._engine_id = job.engine or choose_engine(self._worker.registry.infos(), request).id
         self._enter("reading the picture")
         prepared = prepare(_fill_job(request, payload, job.seed))
         self._add(prepared.timings_ms)
+        pace = self._begin_pace(prepared)
+        started = self._enter("loading")
+        self._arbiter.load(self._engine_id)
+        self._note("load", started)
+        pace.painting(time.monotonic())
         self._enter("painting")
         for variant in range(job.first_variant, request.variants):
             seed = (job.seed + variant) % (MAX_SEED + 1)
-            output = render(prepared, seed, session, self._step_listener(prepared, variant))
+            output = self._arbiter.use(
+                self._engine_id,
+                partial(render, prepared, seed, on_step=self._step_listener(prepared, variant, pace)),
+            )
             self._add(
                 {name: took for name, took in output.timings_ms.items() if name not in prepared.timings_ms}
             )
-            self._send_variant(variant, seed, engine_id, output)
+            self._send_variant(variant, seed, self._engine_id, output)
+        pace.finished(time.monotonic())
+
+    def _begin_pace(self, prepared: Prepared) -> RunPace:
+        variants = self._job.request.variants - self._job.first_variant
+        work = Work.of(self._engine_id, prepared.request, variants)
+        needs_load = self._engine_id not in self._arbiter.loaded
+        doublings = area_doublings(prepared.request)
+        self._pace = self._worker.paces.begin(work, doublings, time.monotonic(), needs_load=needs_load)
+        return self._pace
 
     def _send_variant(self, variant: int, seed: int, engine_id: str, output: FillOutput) -> None:
         bands = split_bands(output.data, output.target, output.pixel_format)
@@ -155,8 +169,12 @@ class _Run:
     def _enter(self, stage: str) -> float:
         """Stop here if that is wanted, else say what comes now; returns the time."""
         self._check_stopped()
-        self._link.send(RunProgress(run=self._job.run, stage=stage, fraction=None))
+        self._report(stage, None)
         return time.perf_counter()
+
+    def _report(self, stage: str, fraction: float | None) -> None:
+        left_s = None if self._pace is None else self._pace.time_left_s(time.monotonic())
+        self._link.send(RunProgress(run=self._job.run, stage=stage, fraction=fraction, time_left_s=left_s))
 
     def _note(self, stage: str, started: float) -> None:
         self._add({stage: (time.perf_counter() - started) * 1000})
@@ -169,16 +187,19 @@ class _Run:
         if self._link.is_stopped(self._job.run):
             raise Cancelled
 
-    def _step_listener(self, prepared: Prepared, variant: int) -> OnStep:
-        variants = self._job.request.variants
+    def _step_listener(self, prepared: Prepared, variant: int, pace: RunPace) -> OnStep:
+        first, variants = self._job.first_variant, self._job.request.variants
 
         def on_step(step: Step) -> None:
             self._check_stopped()
             now = time.monotonic()
+            reached = variant + min(1.0, max(0.0, step.fraction))
+            pace.reached((reached - first) / (variants - first), now)
+            # An engine that is tried again when memory ran out begins anew; what is shown does not go back.
+            self._fraction = max(self._fraction, reached / variants)
             if now - self._progress_at >= _PROGRESS_INTERVAL_S:
                 self._progress_at = now
-                fraction = min(1.0, max(0.0, (variant + step.fraction) / variants))
-                self._link.send(RunProgress(run=self._job.run, stage="painting", fraction=fraction))
+                self._report("painting", self._fraction)
             if self._job.preview_bytes > 0 and now - self._preview_at >= _PREVIEW_INTERVAL_S:
                 self._show(prepared, variant, step)
 

@@ -61,6 +61,7 @@ class Job:
     state: JobState = JobState.QUEUED
     stage: str = ""
     fraction: float | None = None
+    time_left_s: float | None = None
     position: int = 0
     results: list[Result] = field(default_factory=list)
     error: ErrorInfo | None = None
@@ -80,6 +81,7 @@ class Job:
             stage=self.stage,
             fraction=self.fraction,
             position=self.position,
+            time_left_s=self.time_left_s,
         )
 
     @property
@@ -98,6 +100,7 @@ class Job:
         self.state = state
         self.error = None if error is None else ErrorInfo.of(error)
         self.fraction = 1.0 if state is JobState.DONE else self.fraction
+        self.time_left_s = None
         self.position = 0
         self.stage = ""
         self.payload = ()

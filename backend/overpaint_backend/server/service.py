@@ -334,8 +334,8 @@ class Service:
                 self._executor.kill()
             case MoveJob():
                 job = self._jobs[instruction.key]
-                job.state, job.position, job.fraction = JobState.QUEUED, instruction.position, None
-                job.stage = "waiting"
+                job.state, job.position, job.stage = JobState.QUEUED, instruction.position, "waiting"
+                job.fraction = job.time_left_s = None
                 self._tell(job, job.progress)
             case EndJob():
                 self._end(instruction)
@@ -372,7 +372,7 @@ class Service:
     def _progressed(self, event: RunProgress) -> None:
         job = self._job_of(event.run)
         if job is not None:
-            job.stage, job.fraction = event.stage, event.fraction
+            job.stage, job.fraction, job.time_left_s = event.stage, event.fraction, event.time_left_s
             self._tell(job, job.progress)
 
     def _glimpsed(self, event: RunPreview, payload: tuple[Bytes, ...]) -> None:

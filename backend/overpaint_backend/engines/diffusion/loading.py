@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.store import InstalledModel
@@ -21,6 +22,9 @@ from overpaint_protocol.errors import EngineError
 from .single_file import load_single_file
 
 __all__ = ["Loaded", "load_pipeline", "quiet", "share_pipeline"]
+
+_UNFIT = (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, SafetensorError)
+"""What the libraries raise for files that are missing, damaged or do not fit together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def load_pipeline(model: InstalledModel, family: Family, dtype: torch.dtype) -> 
             pipeline = _load(
                 model, family.pipelines.controlled if is_controlled else family.pipelines.paint, dtype
             )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+    except _UNFIT as error:
         raise EngineError(
             f"“{model.title}” cannot be loaded. Check it with: overpaint models verify {model.id}",
             detail=f"{type(error).__name__}: {error}",

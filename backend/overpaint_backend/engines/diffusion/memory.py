@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
+from contextlib import suppress
 from enum import IntEnum
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from overpaint_backend.engines.base import Device
+from overpaint_backend.engines.base import Device, MakeRoom
+from overpaint_backend.engines.devices import DeviceMemory, main_memory
+from overpaint_backend.models.errors import ModelRefused
 from overpaint_backend.models.families import Family
+from overpaint_backend.models.safetensors_header import read_header
+from overpaint_backend.models.store import InstalledModel
 from overpaint_protocol.errors import OutOfMemory
 
 __all__ = [
@@ -19,12 +28,12 @@ __all__ = [
     "choose_dtype",
     "free_unused",
     "is_out_of_memory",
+    "memory_of",
     "too_large",
+    "weight_bytes",
 ]
 
 _SMALL_MODEL_BYTES = 512 << 20
-_HEADROOM_FRACTION = 0.8
-"""Of the free memory; the rest is for what the steps themselves need."""
 
 
 class Thrift(IntEnum):
@@ -54,9 +63,18 @@ class Placement:
         family: what is known of it.
         device: where to compute.
         dtype: of its weights.
+        make_room: closes what else is loaded.
     """
 
-    def __init__(self, pipeline: Any, family: Family, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        family: Family,
+        device: torch.device,
+        dtype: torch.dtype,
+        make_room: MakeRoom,
+    ) -> None:
+        self._make_room = make_room
         self._pipeline = pipeline
         self._device = device
         self._autoencoder = getattr(pipeline, family.autoencoder)
@@ -67,7 +85,9 @@ class Placement:
             self._offload()
 
     def save(self) -> Thrift | None:
-        """Take the next step of the ladder; None if there is none left."""
+        """Make room, or take the next step of the ladder where there is none to make; None if no step is left."""
+        if self._make_room():
+            return self.thrift
         if self.thrift is Thrift.SMALLEST:
             return None
         self.thrift = Thrift(self.thrift + 1)
@@ -115,6 +135,15 @@ def choose_dtype(device: torch.device, weight_bytes: int) -> torch.dtype:
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
+def memory_of(device: torch.device) -> DeviceMemory:
+    """What there is on ``device``; what torch keeps for later use counts as free."""
+    if device.type != "cuda":
+        return main_memory()
+    free, total = torch.cuda.mem_get_info(device)
+    spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return DeviceMemory(free + spare, total, is_main=False)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory ran out, in one of the ways torch does."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
@@ -125,25 +154,45 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def too_large(family: Family, dtype: torch.dtype, detail: str) -> OutOfMemory:
-    """The error for a model that found no room, with what it needs."""
+def too_large(family: Family, dtype: torch.dtype, device: torch.device, detail: str) -> OutOfMemory:
+    """The error for a model that found no room, with what it needs and what there is."""
     needed = family.memory_bytes(str(dtype).removeprefix("torch.")) / 1e9
+    memory = memory_of(device)
+    place = "This machine" if memory.is_main else "The graphics card"
     return OutOfMemory(
         f"There is not enough memory for {family.title}, also not with every way to save some. Its weights alone are "
-        f"about {needed:.0f} GB. Close other programs, select a smaller area, or choose a smaller model.",
+        f"about {needed:.0f} GB. {place} has {memory.total_bytes / 1e9:.0f} GB, {memory.free_bytes / 1e9:.1f} GB of it "
+        "free. Close other programs, select a smaller area, or choose a smaller model.",
         detail=detail,
     )
 
 
+def weight_bytes(model: InstalledModel, device: Device) -> int:
+    """Bytes of the model's weights once loaded on ``device``; judged by the headers of its files."""
+    dtype = choose_dtype(choose_device(device), model.total_bytes)
+    return sum(_weights_in(model.base / file.path) for file in model.files) * dtype.itemsize
+
+
 def free_unused() -> None:
-    """Give back what nothing refers to any more."""
+    """Give back what nothing refers to any more, to other programs as well."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        # Without being asked, glibc keeps the memory of freed weights. Other C libraries lack the function.
+        with suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _fits(pipeline: Any, device: torch.device, dtype: torch.dtype) -> bool:
     modules = (part for part in pipeline.components.values() if isinstance(part, torch.nn.Module))
     weights = sum(weight.numel() for module in modules for weight in module.parameters()) * dtype.itemsize
-    free, _ = torch.cuda.mem_get_info(device)
-    return weights <= free * _HEADROOM_FRACTION
+    return weights <= memory_of(device).room_bytes
+
+
+def _weights_in(path: Path) -> int:
+    """How many numbers a safetensors file holds; none in a file of another kind. A damaged one is for loading to refuse."""
+    try:
+        return sum(prod(tensor.shape) for tensor in read_header(path).tensors.values())
+    except ModelRefused:
+        return 0

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from overpaint_backend.engines.base import FillRequest
+from overpaint_backend.engines.base import FillRequest, MakeRoom
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.loras import ChosenLora
 
@@ -39,15 +39,23 @@ class Model:
         family: what it is like.
         device: where to compute.
         dtype: of its weights.
+        make_room: closes what else is loaded.
     """
 
-    def __init__(self, loaded: Loaded, family: Family, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        family: Family,
+        device: torch.device,
+        dtype: torch.dtype,
+        make_room: MakeRoom,
+    ) -> None:
         self._family = family
         self._is_controlled = loaded.is_controlled
         autoencoder = getattr(loaded.pipeline, family.autoencoder)
         self._preview = LatentPreview(autoencoder, autoencoder.encode, family.layout)
         with quiet():
-            self.placement = Placement(loaded.pipeline, family, device, dtype)
+            self.placement = Placement(loaded.pipeline, family, device, dtype, make_room)
         settle(autoencoder)
         self._pictures = memoize(autoencoder, "encode", _KEPT_PICTURES)
         self._pipeline = loaded.pipeline

@@ -10,7 +10,9 @@ from overpaint_backend.engines.base import (
     EngineInfo,
     EngineSession,
     GenerationSettings,
+    MakeRoom,
     OperationName,
+    no_room,
 )
 from overpaint_backend.models.families import FAMILIES, Family
 from overpaint_backend.models.loras import fitting_loras
@@ -100,7 +102,13 @@ class DiffusionEngine:
             loras=tuple(LoraInfo(id=lora.id, name=lora.title) for lora in self._loras),
         )
 
-    def open(self, device: Device) -> EngineSession:
+    def weight_bytes(self, device: Device) -> int:
+        """Bytes of its weights, in the numbers the device computes in. Reads the files' headers and imports torch."""
+        from .memory import weight_bytes
+
+        return weight_bytes(self._model, device)
+
+    def open(self, device: Device, make_room: MakeRoom = no_room) -> EngineSession:
         """Load the model; takes seconds to minutes.
 
         Raises:
@@ -109,7 +117,7 @@ class DiffusionEngine:
         """
         from .session import DiffusionSession
 
-        return DiffusionSession(self._model, self._family, self._store, device)
+        return DiffusionSession(self._model, self._family, self._store, device, make_room)
 
     def _defaults(self) -> GenerationSettings:
         """What is chosen where a job leaves it open. A strength of 1 starts as a job without one does."""

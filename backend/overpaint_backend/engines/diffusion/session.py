@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from overpaint_backend.engines.base import Device, FillRequest, FillResult, OnStep
+from overpaint_backend.engines.base import Device, FillRequest, FillResult, MakeRoom, OnStep
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.loras import choose_loras
 from overpaint_backend.models.store import InstalledModel, ModelStore
@@ -33,18 +33,26 @@ class DiffusionSession:
         family: what it is like.
         store: where the LoRAs of jobs are.
         device: where to compute.
+        make_room: closes what else is loaded.
 
     Raises:
         EngineError: it cannot be loaded.
         OutOfMemory: there is no room for it.
     """
 
-    def __init__(self, model: InstalledModel, family: Family, store: ModelStore, device: Device) -> None:
+    def __init__(
+        self,
+        model: InstalledModel,
+        family: Family,
+        store: ModelStore,
+        device: Device,
+        make_room: MakeRoom,
+    ) -> None:
         self._family = family
         self._store = store
-        on = choose_device(device)
-        self._dtype = choose_dtype(on, model.total_bytes)
-        self._model, self._starts = _load_within_memory(model, family, on, self._dtype)
+        self._device = choose_device(device)
+        self._dtype = choose_dtype(self._device, model.total_bytes)
+        self._model, self._starts = _load_within_memory(model, family, self._device, self._dtype, make_room)
 
     def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
         """Paint what the request's mask covers.
@@ -92,7 +100,7 @@ class DiffusionSession:
             model.release()
             free_unused()
             if model.placement.save() is None:
-                raise too_large(self._family, self._dtype, detail)
+                raise too_large(self._family, self._dtype, self._device, detail)
 
     def _paint(self, model: Model, request: FillRequest, progress: Progress) -> NDArray[np.float32]:
         wanted = request.settings.loras
@@ -109,12 +117,16 @@ class DiffusionSession:
 
 
 def _load_within_memory(
-    model: InstalledModel, family: Family, device: torch.device, dtype: torch.dtype
+    model: InstalledModel,
+    family: Family,
+    device: torch.device,
+    dtype: torch.dtype,
+    make_room: MakeRoom,
 ) -> tuple[Model | None, StartMaker]:
     try:
         loaded = load_pipeline(model, family, dtype)
         return (
-            Model(loaded, family, device, dtype),
+            Model(loaded, family, device, dtype, make_room),
             StartMaker(family, loaded.native_px, loaded.is_controlled),
         )
     except (MemoryError, RuntimeError) as error:
@@ -123,4 +135,4 @@ def _load_within_memory(
         detail = f"{type(error).__name__}: {error}"
     # Outside of the except clause: the traceback there would keep what was loaded alive.
     free_unused()
-    raise too_large(family, dtype, detail)
+    raise too_large(family, dtype, device, detail)

@@ -1,0 +1,42 @@
+"""How much memory there is where engines compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+
+from .base import Device
+
+__all__ = ["DeviceMemory", "device_memory", "main_memory"]
+
+_WEIGHTS_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """free_bytes: what a model can have of total_bytes now. is_main: editors and everything else live there as well."""
+
+    free_bytes: int
+    total_bytes: int
+    is_main: bool
+
+    @property
+    def room_bytes(self) -> int:
+        """What the weights of a model may take; the rest of what is free is for its steps."""
+        return int(self.free_bytes * _WEIGHTS_SHARE)
+
+
+def main_memory() -> DeviceMemory:
+    """The machine's memory."""
+    memory = psutil.virtual_memory()
+    return DeviceMemory(memory.available, memory.total, is_main=True)
+
+
+def device_memory(device: Device) -> DeviceMemory:
+    """The memory of ``device``. Imports torch where it is installed, so ask when a model is about to be opened."""
+    try:
+        from .diffusion.memory import choose_device, memory_of
+    except ImportError:  # nothing here computes anywhere but on the processor then
+        return main_memory()
+    return memory_of(choose_device(device))
