@@ -27,12 +27,17 @@ _MARKS = [
 ]
 
 
-def install_toy(models_dir: Path, family_id: str, *, model_id: str | None = None) -> str:
-    """Build the family's toy as an installed model below ``models_dir``; returns its id."""
+def install_toy(
+    models_dir: Path, family_id: str, *, model_id: str | None = None, without: tuple[str, ...] = ()
+) -> str:
+    """Build the family's toy as an installed model below ``models_dir``; returns its id.
+
+    without: parts to leave out, such as a ControlNet that is to be installed apart.
+    """
     model_id = model_id or f"toy-{family_id}"
     folder = models_dir / model_id
     files = folder / "files"
-    save_toy(files, family_id)
+    save_toy(files, family_id, without=without)
     manifest = {
         "format": 1,
         "id": model_id,
@@ -62,17 +67,29 @@ def install_toy(models_dir: Path, family_id: str, *, model_id: str | None = None
     return model_id
 
 
-def save_toy(folder: Path, family_id: str) -> None:
+def make_part(family_id: str, name: str, *, seed: int = 7) -> torch.nn.Module:
+    """One part of the family's toy, with weights of its own for each seed."""
+    return _make_parts(family_id, seed)[name]
+
+
+def _make_parts(family_id: str, seed: int):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' advice about their own defaults
+        torch.manual_seed(seed)
+        parts = _PARTS[family_id]()
+    for part in parts.values():
+        if isinstance(part, torch.nn.Module):
+            _randomize(part)
+    return parts
+
+
+def save_toy(folder: Path, family_id: str, *, without: tuple[str, ...] = ()) -> None:
     """Write the family's toy as a diffusers folder."""
     import diffusers
 
+    parts = {name: part for name, part in _make_parts(family_id, seed=7).items() if name not in without}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' advice about their own defaults
-        torch.manual_seed(7)
-        parts = _PARTS[family_id]()
-        for part in parts.values():
-            if isinstance(part, torch.nn.Module):
-                _randomize(part)
+        warnings.simplefilter("ignore")
         family = FAMILIES[family_id]
         name = family.pipelines.controlled if "controlnet" in parts else family.pipelines.paint
         pipeline = getattr(diffusers, name)(**parts)

@@ -55,11 +55,13 @@ class Pipelines:
     """Names of diffusers' classes by what they are for; empty where a family has none.
 
     paint: takes a picture and a mask; does fill, remove and expand. controlled: the same with a ControlNet for
-    inpainting, used when the model's folder has one. edit: follows an instruction. text: paints from a prompt alone.
+    inpainting, used when the model's folder has one or one is installed. controlnet: the class of such a ControlNet.
+    edit: follows an instruction. text: paints from a prompt alone.
     """
 
     paint: str
     controlled: str = ""
+    controlnet: str = ""
     edit: str = ""
     text: str = ""
 
@@ -375,6 +377,7 @@ _ALL = (
         pipelines=Pipelines(
             paint="QwenImageInpaintPipeline",
             controlled="QwenImageControlNetInpaintPipeline",
+            controlnet="QwenImageControlNetModel",
             text="QwenImagePipeline",
         ),
         main="transformer",
@@ -425,7 +428,10 @@ _ALL = (
         id="z-image",
         title="Z-Image",
         pipelines=Pipelines(
-            paint="ZImageInpaintPipeline", controlled="ZImageControlNetInpaintPipeline", text="ZImagePipeline"
+            paint="ZImageInpaintPipeline",
+            controlled="ZImageControlNetInpaintPipeline",
+            controlnet="ZImageControlNetModel",
+            text="ZImagePipeline",
         ),
         main="transformer",
         native_px=1024,
@@ -450,7 +456,10 @@ _ALL = (
         id="z-image-turbo",
         title="Z-Image-Turbo",
         pipelines=Pipelines(
-            paint="ZImageInpaintPipeline", controlled="ZImageControlNetInpaintPipeline", text="ZImagePipeline"
+            paint="ZImageInpaintPipeline",
+            controlled="ZImageControlNetInpaintPipeline",
+            controlnet="ZImageControlNetModel",
+            text="ZImagePipeline",
         ),
         main="transformer",
         native_px=1024,

@@ -6,8 +6,8 @@ import importlib.util
 from collections.abc import Iterable
 
 from overpaint_backend.engines.base import Device, EngineInfo, EngineSession, OperationName
+from overpaint_backend.models.companions import ALONE, Companions, can_paint, companions_of
 from overpaint_backend.models.families import FAMILIES, Family
-from overpaint_backend.models.single_file import RUNNABLE_FAMILIES
 from overpaint_backend.models.store import InstalledModel, ModelStore
 from overpaint_protocol.errors import EngineError
 
@@ -17,7 +17,7 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors")
 
 
 class DiffusionProvider:
-    """Every installed base model as an engine: its id is the model's id, its name the model's title."""
+    """Every installed model that paints as an engine: its id is the model's id, its name the model's title."""
 
     def __init__(self, store: ModelStore | None = None) -> None:
         self._store = store or ModelStore.from_environment()
@@ -28,28 +28,25 @@ class DiffusionProvider:
         Raises:
             EngineError: models are installed and the libraries to run them are not.
         """
-        models = [model for model in self._store.models() if _can_run(model)]
+        installed = self._store.models()
+        models = [(model, companions_of(model, installed)) for model in installed]
+        models = [(model, companions) for model, companions in models if can_paint(model, companions)]
         missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
         if models and missing:
             raise EngineError(
                 "Models are installed, but not what runs them. Install it with: pip install 'overpaint[diffusion]'",
                 detail=f"missing: {', '.join(missing)}",
             )
-        return [DiffusionEngine(model, FAMILIES[model.family]) for model in models]
-
-
-def _can_run(model: InstalledModel) -> bool:
-    if model.kind == "single-file":
-        return model.family in RUNNABLE_FAMILIES
-    return model.kind == "diffusers" and model.family in FAMILIES
+        return [DiffusionEngine(model, FAMILIES[model.family], companions) for model, companions in models]
 
 
 class DiffusionEngine:
-    """One model."""
+    """One model with what it is run with."""
 
-    def __init__(self, model: InstalledModel, family: Family) -> None:
+    def __init__(self, model: InstalledModel, family: Family, companions: Companions = ALONE) -> None:
         self._model = model
         self._family = family
+        self._companions = companions
 
     def info(self) -> EngineInfo:
         """What the model can do."""
@@ -71,4 +68,4 @@ class DiffusionEngine:
         """
         from .session import DiffusionSession
 
-        return DiffusionSession(self._model, self._family, device)
+        return DiffusionSession(self._model, self._family, device, self._companions)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from overpaint_backend.engines.base import Device, FillRequest, FillResult, OnStep, Step
+from overpaint_backend.models.companions import ALONE, Companions
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.store import InstalledModel
 from overpaint_protocol.errors import EngineError
@@ -44,18 +45,21 @@ class DiffusionSession:
         model: the installed model.
         family: what it is like.
         device: where to compute.
+        companions: what it is run with.
 
     Raises:
         EngineError: it cannot be loaded.
         OutOfMemory: there is no room for it.
     """
 
-    def __init__(self, model: InstalledModel, family: Family, device: Device) -> None:
+    def __init__(
+        self, model: InstalledModel, family: Family, device: Device, companions: Companions = ALONE
+    ) -> None:
         self._family = family
         self._device = choose_device(device)
-        self._dtype = choose_dtype(self._device, model.total_bytes)
+        self._dtype = choose_dtype(self._device, model.total_bytes + companions.total_bytes)
         try:
-            loaded = load_pipeline(model, family, self._dtype)
+            loaded = load_pipeline(model, family, self._dtype, companions)
             self._model: _Model | None = _Model(loaded, family, self._device, self._dtype)
         except (MemoryError, RuntimeError) as error:
             free_unused()

@@ -1,0 +1,186 @@
+"""Parts that are installed apart from a model: ControlNets for inpainting, and networks without the rest."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.diffusion.toys import install_toy, make_part
+
+from overpaint_backend.engines.base import Device, FillRequest, GenerationSettings, OperationName
+from overpaint_backend.engines.diffusion.provider import DiffusionProvider
+from overpaint_backend.engines.testing import EngineConformance
+from overpaint_backend.models.importer import import_model
+from overpaint_backend.models.store import ModelStore
+from overpaint_protocol.errors import EngineError
+
+HOLE = np.s_[16:48, 16:48]
+FORMS = ("folder", "file")
+CONTROLLED = ("qwen-image", "z-image-turbo")
+
+
+def save_controlnet(path, family_id, form):
+    """The family's toy ControlNet as its makers publish one: a folder, or a file under a misleading name."""
+    controlnet = make_part(family_id, "controlnet", seed=11)
+    if form == "folder":
+        controlnet.save_pretrained(path / "vae")
+        return path / "vae"
+    path.mkdir(parents=True, exist_ok=True)
+    save_file(controlnet.state_dict(), path / "sdxl-lora.safetensors")
+    return path / "sdxl-lora.safetensors"
+
+
+def engines(store):
+    return {engine.info().id: engine for engine in DiffusionProvider(store).engines()}
+
+
+def request(**changes):
+    mask = np.zeros((64, 64), np.float32)
+    mask[HOLE] = 1
+    fields = {
+        "image": np.random.default_rng(1).random((64, 64, 3), np.float32) * 0.5 + 0.25,
+        "mask": mask,
+        "known": np.ones((64, 64), np.bool_),
+        "operation": OperationName.FILL,
+        "prompt": "a red door",
+        "settings": GenerationSettings(steps=2),
+        "seed": 5,
+    }
+    return FillRequest(**{**fields, **changes})
+
+
+def fill(engine, **changes):
+    session = engine.open(Device())
+    try:
+        return session.fill(request(**changes), lambda step: None).image
+    finally:
+        session.close()
+
+
+@pytest.fixture(scope="session")
+def bare_store(tmp_path_factory):
+    """A base model of each family that takes ControlNets, without one; and each family's ControlNets beside it."""
+    root = tmp_path_factory.mktemp("companions")
+    for family_id in CONTROLLED:
+        install_toy(root / "models", family_id, without=("controlnet",))
+        for form in FORMS:
+            save_controlnet(root / family_id / form, family_id, form)
+    return root
+
+
+@pytest.fixture
+def store(bare_store, tmp_path):
+    shutil.copytree(bare_store / "models", tmp_path / "models")
+    return ModelStore(tmp_path / "models")
+
+
+@pytest.fixture
+def add(bare_store, store):
+    def add(family_id, form, **options):
+        folder = bare_store / family_id / form
+        return import_model(store, next(iter(folder.iterdir())), model_id=f"{family_id}-control", **options)
+
+    return add
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("family_id", CONTROLLED)
+def test_an_installed_controlnet_is_used_and_its_removal_goes_back(store, add, family_id, form):
+    engine_id = f"toy-{family_id}"
+    before = fill(engines(store)[engine_id])
+    made = add(family_id, form)
+    assert (made.kind, made.family) == ("controlnet", family_id)
+    assert set(engines(store)) == {f"toy-{other}" for other in CONTROLLED}
+    controlled = fill(engines(store)[engine_id])
+    assert not np.array_equal(controlled[HOLE], before[HOLE])
+    store.remove(made.id)
+    assert np.array_equal(fill(engines(store)[engine_id]), before)
+
+
+@pytest.mark.parametrize("family_id", CONTROLLED)
+def test_folder_and_file_paint_the_same(store, add, family_id):
+    pictures = []
+    for form in FORMS:
+        made = add(family_id, form)
+        pictures.append(fill(engines(store)[f"toy-{family_id}"]))
+        store.remove(made.id)
+    assert np.array_equal(*pictures)
+
+
+@pytest.mark.parametrize("family_id", CONTROLLED)
+def test_what_surrounds_the_hole_reaches_the_controlnet_and_what_it_hides_does_not(store, add, family_id):
+    add(family_id, "folder")
+    session = engines(store)[f"toy-{family_id}"].open(Device())
+    seen = []
+
+    def note(module, arguments, named):
+        tensors = [value for value in (*arguments, *named.values()) if isinstance(value, torch.Tensor)]
+        seen[-1].append(torch.cat([tensor.float().flatten() for tensor in tensors]))
+
+    session._model._pipeline.controlnet.register_forward_pre_hook(note, with_kwargs=True)
+    hidden, around = request().image.copy(), request().image.copy()
+    hidden[HOLE] = 1 - hidden[HOLE]
+    around[:8] = 1 - around[:8]
+    for image in (request().image, hidden, around):
+        seen.append([])
+        session.fill(request(image=image), lambda step: None)
+    first = [calls[0] for calls in seen]  # of the first step, which starts from the same noise
+    assert torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], first[2])
+    session.close()
+
+
+@pytest.mark.parametrize("family_id", CONTROLLED)
+def test_nothing_is_shared_with_the_network_so_that_each_can_wait_elsewhere(store, add, family_id):
+    add(family_id, "folder")
+    session = engines(store)[f"toy-{family_id}"].open(Device())
+    pipeline = session._model._pipeline
+    network = {id(part) for part in (*pipeline.transformer.modules(), *pipeline.transformer.parameters())}
+    assert network.isdisjoint(map(id, (*pipeline.controlnet.modules(), *pipeline.controlnet.parameters())))
+    session.close()
+
+
+def test_a_controlnet_whose_untrained_refiner_is_nothing_uses_its_layers(store, tmp_path):
+    controlnet = make_part("z-image-turbo", "controlnet", seed=11)
+    weights = controlnet.state_dict()
+    empty = {
+        name.replace("control_layers.0", "control_noise_refiner.0"): torch.zeros_like(weight)
+        for name, weight in weights.items()
+        if name.startswith("control_layers.0.")
+    }
+    save_file(weights | empty, tmp_path / "second-version.safetensors")
+    import_model(store, tmp_path / "second-version.safetensors", model_id="second")
+    session = engines(store)["toy-z-image-turbo"].open(Device())
+    assert session._model._pipeline.controlnet.config.add_control_noise_refiner == "control_layers"
+    session.close()
+
+
+def test_a_controlnet_that_does_not_fit_its_base_is_an_error_that_names_both(store, tmp_path):
+    weights = make_part("qwen-image", "controlnet").state_dict()
+    del weights["txt_in.bias"]
+    save_file(weights, tmp_path / "holey.safetensors")
+    import_model(store, tmp_path / "holey.safetensors", model_id="qwen-image-control")
+    with pytest.raises(
+        EngineError, match=r"verify toy-qwen-image, overpaint models verify qwen-image-control"
+    ):
+        engines(store)["toy-qwen-image"].open(Device())
+
+
+@pytest.mark.parametrize("family_id", CONTROLLED)
+class TestControlled(EngineConformance):
+    """A base model and a ControlNet that was installed apart keep the promises of engines together."""
+
+    @pytest.fixture(autouse=True)
+    def engine(self, store, add, family_id):
+        add(family_id, "file")
+        self._engine = engines(store)[f"toy-{family_id}"]
+
+    def make_engine(self):
+        return self._engine
+
+    def make_request(self, height, width, hole, **changes):
+        few = {"settings": GenerationSettings(steps=2), "prompt": "a red door"}
+        return super().make_request(height, width, hole, **{**few, **changes})
