@@ -14,12 +14,20 @@ import huggingface_hub.utils
 import pytest
 
 from overpaint_backend.models import download as downloading
+from overpaint_backend.models.catalog import KnownModel
 from overpaint_backend.models.download import download, plan_download
 from overpaint_backend.models.errors import DownloadFailed, ModelError, ModelRefused
 from overpaint_backend.models.hub import Hub
 from overpaint_backend.models.store import ModelStore
 
-from .builders import lora, safetensors_bytes, sd_checkpoint, write_folder
+from .builders import (
+    lora,
+    qwen_controlnet,
+    safetensors_bytes,
+    sd_checkpoint,
+    write_folder,
+    z_image_controlnet,
+)
 from .hub_server import COMMIT, HubServer
 
 PROJECT = Path(__file__).parents[2]
@@ -326,3 +334,50 @@ def test_nothing_comes_without_consent(hub: HubServer, store: ModelStore, tmp_pa
     assert "Agree with --yes" in err
     assert not hub.weights_asked(UNET)
     assert store.models() == ()
+
+
+def test_a_controlnets_repository_is_told_by_its_config(hub: HubServer, store: ModelStore):
+    folder = hub.root / "owner" / "control"
+    folder.mkdir(parents=True)
+    (folder / "diffusion_pytorch_model.safetensors").write_bytes(safetensors_bytes(qwen_controlnet()))
+    (folder / "config.json").write_text(
+        '{"_class_name": "QwenImageControlNetModel", "extra_condition_channels": 4}'
+    )
+    (folder / "pipeline.py").write_text("raise SystemExit")
+    client = Hub(hub.address)
+    plan = plan_download(client, "owner/control")
+    assert (plan.recognised.family, plan.recognised.kind) == ("qwen-image", "controlnet")
+    made = download(client, store, plan)
+    assert made.path == store.root / "control" / "files"
+    assert [file.path for file in made.files] == ["config.json", "diffusion_pytorch_model.safetensors"]
+    assert store.get("control") == made
+    assert not hub.weights_asked("pipeline.py")
+
+
+def test_a_known_model_brings_its_file_and_family_and_another_version_may_be_named(
+    hub: HubServer, store: ModelStore
+):
+    known = KnownModel(
+        id="z-control",
+        title="Z",
+        repo="owner/z",
+        family="z-image",
+        licence_id="apache-2.0",
+        kind="controlnet",
+        file="b.safetensors",
+    )
+    folder = hub.root / "owner" / "z"
+    folder.mkdir(parents=True)
+    (folder / "a.safetensors").write_bytes(safetensors_bytes(lora({KOHYA: 2048})))
+    (folder / "b.safetensors").write_bytes(safetensors_bytes(z_image_controlnet()))
+    client = Hub(hub.address)
+    plan = plan_download(client, known.repo, revision=COMMIT, known=known)
+    assert (plan.model_id, plan.recognised.family, plan.recognised.kind) == (
+        "z-control",
+        "z-image",
+        "controlnet",
+    )
+    assert plan.licence.commercial_use is True
+    assert download(client, store, plan).revision == COMMIT
+    with pytest.raises(ModelRefused, match="not a model of z-image"):
+        plan_download(client, known.repo, known=known, file="a.safetensors")

@@ -62,12 +62,21 @@ _LORA_DOWN = re.compile(
 )
 
 
+_PACKED = (".scale_weight", ".weight_scale", ".comfy_quant", ".qweight", "scaled_fp8")
+"""Ends of names that stand beside numbers which mean nothing without them: ComfyUI's scaled fp8 and int8, and Nunchaku's."""
+
+
 def recognise_tensors(tensors: Tensors, name: str) -> Recognised:
     """What the file with these tensors is. name: of the file, for the message alone.
 
     Raises:
         ModelRefused: nothing Overpaint can run.
     """
+    if any(key.endswith(_PACKED) for key in tensors):
+        raise ModelRefused(
+            f"{name} has its numbers packed for another program, so that they fit a smaller card. Take the file in bf16, fp16 "
+            "or plain fp8."
+        )
     downs = _lora_downs(tensors)
     if downs:
         return _recognise_lora(downs, name)

@@ -10,6 +10,7 @@ import torch
 
 from overpaint_backend.engines.base import Device
 from overpaint_backend.models.families import Family
+from overpaint_backend.models.tiers import HEADROOM_FRACTION
 from overpaint_protocol.errors import OutOfMemory
 
 __all__ = [
@@ -23,8 +24,6 @@ __all__ = [
 ]
 
 _SMALL_MODEL_BYTES = 512 << 20
-_HEADROOM_FRACTION = 0.8
-"""Of the free memory; the rest is for what the steps themselves need."""
 
 
 class Thrift(IntEnum):
@@ -142,4 +141,4 @@ def _fits(pipeline: Any, device: torch.device, dtype: torch.dtype) -> bool:
     modules = (part for part in pipeline.components.values() if isinstance(part, torch.nn.Module))
     weights = sum(weight.numel() for module in modules for weight in module.parameters()) * dtype.itemsize
     free, _ = torch.cuda.mem_get_info(device)
-    return weights <= free * _HEADROOM_FRACTION
+    return weights <= free * HEADROOM_FRACTION
