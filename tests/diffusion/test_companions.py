@@ -13,6 +13,7 @@ from tests.diffusion.toys import install_toy, make_part
 from overpaint_backend.engines.base import Device, FillRequest, GenerationSettings, OperationName
 from overpaint_backend.engines.diffusion.provider import DiffusionProvider
 from overpaint_backend.engines.testing import EngineConformance
+from overpaint_backend.models.families import FAMILIES
 from overpaint_backend.models.importer import import_model
 from overpaint_backend.models.store import ModelStore
 from overpaint_protocol.errors import EngineError
@@ -107,7 +108,7 @@ def test_folder_and_file_paint_the_same(store, add, family_id):
         made = add(family_id, form)
         pictures.append(fill(engines(store)[f"toy-{family_id}"]))
         store.remove(made.id)
-    assert np.array_equal(*pictures)
+    assert np.allclose(*pictures, atol=1e-5)
 
 
 @pytest.mark.parametrize("family_id", CONTROLLED)
@@ -184,3 +185,75 @@ class TestControlled(EngineConformance):
     def make_request(self, height, width, hole, **changes):
         few = {"settings": GenerationSettings(steps=2), "prompt": "a red door"}
         return super().make_request(height, width, hole, **{**few, **changes})
+
+
+def save_network(path, family_id, *, seed):
+    """The network of the family's toy alone, in its makers' names where those are others than diffusers'."""
+    main = FAMILIES[family_id].main
+    weights = dict(make_part(family_id, main, seed=seed).state_dict())
+    if family_id == "z-image-turbo":
+        weights = {_z_image_name(name): weight for name, weight in _fuse_attention(weights).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path)
+    return path
+
+
+def _fuse_attention(weights):
+    fused = dict(weights)
+    for name in [name for name in weights if name.endswith(".attention.to_q.weight")]:
+        layer = name.removesuffix("to_q.weight")
+        parts = [fused.pop(f"{layer}to_{part}.weight") for part in "qkv"]
+        fused[f"{layer}qkv.weight"] = torch.cat(parts)
+    return fused
+
+
+def _z_image_name(name):
+    for ours, theirs in {
+        "all_final_layer.2-1.": "final_layer.",
+        "all_x_embedder.2-1.": "x_embedder.",
+        ".attention.norm_q.": ".attention.q_norm.",
+        ".attention.norm_k.": ".attention.k_norm.",
+        ".attention.to_out.0.": ".attention.out.",
+    }.items():
+        name = name.replace(ours, theirs)
+    return f"model.diffusion_model.{name}"
+
+
+NETWORKS = ("sd15", "flux2-klein", "qwen-image", "z-image-turbo", "chroma")
+
+
+@pytest.mark.parametrize("family_id", NETWORKS)
+def test_a_network_alone_paints_with_the_rest_of_an_installed_model(family_id, tmp_path):
+    store = ModelStore(tmp_path / "models")
+    import_model(store, save_network(tmp_path / "a" / "vae.safetensors", family_id, seed=7), model_id="same")
+    import_model(
+        store, save_network(tmp_path / "b" / "vae.safetensors", family_id, seed=12), model_id="other"
+    )
+    assert not engines(store)
+    install_toy(store.root, family_id, model_id="base", without=("controlnet",))
+    offered = engines(store)
+    assert set(offered) == {"base", "same", "other"}
+    base = fill(offered["base"])
+    # Where weights begin in memory decides about the last bit of sums.
+    assert np.allclose(fill(offered["same"]), base, atol=1e-5)
+    assert np.abs(fill(offered["other"])[HOLE] - base[HOLE]).mean() > 1e-3
+    store.remove("base")
+    assert not engines(store)
+
+
+def test_a_network_alone_uses_a_controlnet_too(store, add, tmp_path):
+    import_model(store, save_network(tmp_path / "x.safetensors", "qwen-image", seed=12), model_id="other")
+    before = fill(engines(store)["other"])
+    add("qwen-image", "folder")
+    assert not np.array_equal(fill(engines(store)["other"])[HOLE], before[HOLE])
+
+
+def test_a_network_with_a_layer_missing_is_an_error_that_names_both(tmp_path):
+    store = ModelStore(tmp_path / "models")
+    install_toy(store.root, "qwen-image", model_id="base", without=("controlnet",))
+    weights = dict(make_part("qwen-image", "transformer").state_dict())
+    del weights["txt_in.bias"]
+    save_file(weights, tmp_path / "holey.safetensors")
+    import_model(store, tmp_path / "holey.safetensors")
+    with pytest.raises(EngineError, match="verify holey, overpaint models verify base"):
+        engines(store)["holey"].open(Device())

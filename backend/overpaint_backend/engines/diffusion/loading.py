@@ -78,7 +78,8 @@ def load_pipeline(
     main.register_to_config(
         **{key: value for key, value in family.main_config.items() if key not in main.config}
     )
-    native_px = model.native_px or (family.native_px if not index else _native_px(whole.path, family))
+    stated_px = model.native_px or whole.native_px
+    native_px = stated_px or (family.native_px if not index else _native_px(whole.path, family))
     return Loaded(pipeline, is_controlled, native_px)
 
 
