@@ -15,7 +15,7 @@ from overpaint_backend.engines.diffusion.provider import DiffusionProvider
 from overpaint_backend.engines.testing import EngineConformance
 from overpaint_backend.models.families import FAMILIES
 from overpaint_backend.models.importer import import_model
-from overpaint_backend.models.store import ModelStore
+from overpaint_backend.models.store import ModelSettings, ModelStore
 from overpaint_protocol.errors import EngineError
 
 HOLE = np.s_[16:48, 16:48]
@@ -168,6 +168,25 @@ def test_a_controlnet_that_does_not_fit_its_base_is_an_error_that_names_both(sto
         EngineError, match=r"verify toy-qwen-image, overpaint models verify qwen-image-control"
     ):
         engines(store)["toy-qwen-image"].open(Device())
+
+
+def test_a_model_with_a_controlnet_of_its_own_keeps_it(tmp_path, add, store):
+    install_toy(store.root, "z-image-turbo", model_id="complete")
+    before = fill(engines(store)["complete"])
+    add("z-image-turbo", "file")
+    assert np.array_equal(fill(engines(store)["complete"]), before)
+    assert not np.allclose(fill(engines(store)["toy-z-image-turbo"]), before, atol=1e-3)
+
+
+def test_what_the_setting_hides_is_not_used_by_what_it_shows(store, add, tmp_path):
+    before = fill(engines(store)["toy-qwen-image"])
+    add("qwen-image", "folder")
+    network = save_network(tmp_path / "x.safetensors", "qwen-image", seed=12)
+    import_model(store, network, model_id="free", licence="apache-2.0")
+    store.choose(ModelSettings(commercial_only=True))
+    assert np.array_equal(fill(engines(store)["toy-qwen-image"]), before)
+    store.choose(ModelSettings())
+    assert not np.array_equal(fill(engines(store)["toy-qwen-image"]), before)
 
 
 @pytest.mark.parametrize("family_id", CONTROLLED)

@@ -28,11 +28,16 @@ _MARKS = [
 
 
 def install_toy(
-    models_dir: Path, family_id: str, *, model_id: str | None = None, without: tuple[str, ...] = ()
+    models_dir: Path,
+    family_id: str,
+    *,
+    model_id: str | None = None,
+    without: tuple[str, ...] = (),
+    native_px: int = NATIVE_PX,
 ) -> str:
     """Build the family's toy as an installed model below ``models_dir``; returns its id.
 
-    without: parts to leave out, such as a ControlNet that is to be installed apart.
+    without: parts to leave out, such as a ControlNet that is to be installed apart. native_px: what it works at.
     """
     model_id = model_id or f"toy-{family_id}"
     folder = models_dir / model_id
@@ -59,7 +64,7 @@ def install_toy(
         "revision": "",
         "variant": "",
         "installed_at": "2026-01-01T00:00:00Z",
-        "native_px": NATIVE_PX,
+        "native_px": native_px,
         "folder": None,
         "file": None,
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 import huggingface_hub.utils
 import pytest
 
+from overpaint_backend.cli import models as cli
 from overpaint_backend.models import download as downloading
 from overpaint_backend.models.catalog import KnownModel
 from overpaint_backend.models.download import download, plan_download
@@ -381,3 +382,26 @@ def test_a_known_model_brings_its_file_and_family_and_another_version_may_be_nam
     assert download(client, store, plan).revision == COMMIT
     with pytest.raises(ModelRefused, match="not a model of z-image"):
         plan_download(client, known.repo, known=known, file="a.safetensors")
+
+
+def test_a_short_name_gets_its_version_or_the_one_that_is_named(
+    hub: HubServer, store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    known = KnownModel(
+        id="mine", title="Mine", repo=REPO, family="sd15-inpaint", licence_id="mit", revision="f" * 40
+    )
+    monkeypatch.setattr(cli, "CATALOG", {"mine": known})
+    monkeypatch.setattr(cli, "Hub", lambda: Hub(hub.address))
+
+    def add(revision: str | None) -> int:
+        options = {"file": None, "model_id": None, "family": None, "yes": True, "as_json": False}
+        return cli.run_add(store, "mine", revision=revision, **options)
+
+    with pytest.raises(ModelError, match=f"no version {'f' * 40}"):
+        add(None)
+    assert add(COMMIT) == 0
+    assert store.get("mine").revision == COMMIT
+    said = capsys.readouterr().out
+    assert f"Mine ({REPO}), version {COMMIT}" in said
+    assert "2.1 MB in " in said
+    assert "CreativeML OpenRAIL-M, commercial use: yes" in said  # what the repository says, not the catalog

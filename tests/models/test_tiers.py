@@ -66,6 +66,14 @@ def test_what_is_advised_for_a_card_runs_on_it(size: int):
         assert card <= size
 
 
+@pytest.mark.parametrize("model", CATALOG.values(), ids=CATALOG)
+def test_every_known_model_has_a_card_that_is_large_enough(model):
+    turns, whole = (need_of_known(model).smallest_card_gb(takes_turns=each) for each in (True, False))
+    assert turns is not None
+    assert whole is not None
+    assert turns <= whole
+
+
 def test_the_tiers_are_those_promised_and_each_begins_with_something_that_may_be_sold():
     assert list(TIERS) == [4, 8, 12, 16, 24]
     assert all(CATALOG[names[0]].licence.commercial_use for names in TIERS.values())
