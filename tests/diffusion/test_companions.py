@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.diffusion.sessions import HOLE, part_of, request
 from tests.diffusion.toys import install_toy, make_part
 
-from overpaint_backend.engines.base import Device, FillRequest, GenerationSettings, OperationName
+from overpaint_backend.engines.base import Device, GenerationSettings
 from overpaint_backend.engines.diffusion.provider import DiffusionProvider
 from overpaint_backend.engines.testing import EngineConformance
 from overpaint_backend.models.families import FAMILIES
@@ -18,7 +19,7 @@ from overpaint_backend.models.importer import import_model
 from overpaint_backend.models.store import ModelSettings, ModelStore
 from overpaint_protocol.errors import EngineError
 
-HOLE = np.s_[16:48, 16:48]
+QUICK = GenerationSettings(steps=2)
 FORMS = ("folder", "file")
 CONTROLLED = ("qwen-image", "z-image-turbo")
 
@@ -38,25 +39,10 @@ def engines(store):
     return {engine.info().id: engine for engine in DiffusionProvider(store).engines()}
 
 
-def request(**changes):
-    mask = np.zeros((64, 64), np.float32)
-    mask[HOLE] = 1
-    fields = {
-        "image": np.random.default_rng(1).random((64, 64, 3), np.float32) * 0.5 + 0.25,
-        "mask": mask,
-        "known": np.ones((64, 64), np.bool_),
-        "operation": OperationName.FILL,
-        "prompt": "a red door",
-        "settings": GenerationSettings(steps=2),
-        "seed": 5,
-    }
-    return FillRequest(**{**fields, **changes})
-
-
-def fill(engine, **changes):
+def fill(engine):
     session = engine.open(Device())
     try:
-        return session.fill(request(**changes), lambda step: None).image
+        return session.fill(request(settings=QUICK), lambda step: None).image
     finally:
         session.close()
 
@@ -121,13 +107,13 @@ def test_what_surrounds_the_hole_reaches_the_controlnet_and_what_it_hides_does_n
         tensors = [value for value in (*arguments, *named.values()) if isinstance(value, torch.Tensor)]
         seen[-1].append(torch.cat([tensor.float().flatten() for tensor in tensors]))
 
-    session._model._pipeline.controlnet.register_forward_pre_hook(note, with_kwargs=True)
+    part_of(session, "controlnet").register_forward_pre_hook(note, with_kwargs=True)
     hidden, around = request().image.copy(), request().image.copy()
     hidden[HOLE] = 1 - hidden[HOLE]
     around[:8] = 1 - around[:8]
     for image in (request().image, hidden, around):
         seen.append([])
-        session.fill(request(image=image), lambda step: None)
+        session.fill(request(image=image, settings=QUICK), lambda step: None)
     first = [calls[0] for calls in seen]  # of the first step, which starts from the same noise
     assert torch.equal(first[0], first[1])
     assert not torch.equal(first[0], first[2])
@@ -138,9 +124,11 @@ def test_what_surrounds_the_hole_reaches_the_controlnet_and_what_it_hides_does_n
 def test_nothing_is_shared_with_the_network_so_that_each_can_wait_elsewhere(store, add, family_id):
     add(family_id, "folder")
     session = engines(store)[f"toy-{family_id}"].open(Device())
-    pipeline = session._model._pipeline
-    network = {id(part) for part in (*pipeline.transformer.modules(), *pipeline.transformer.parameters())}
-    assert network.isdisjoint(map(id, (*pipeline.controlnet.modules(), *pipeline.controlnet.parameters())))
+    network, controlnet = (
+        {id(each) for each in (*part.modules(), *part.parameters())}
+        for part in (part_of(session, "transformer"), part_of(session, "controlnet"))
+    )
+    assert network.isdisjoint(controlnet)
     session.close()
 
 
@@ -155,7 +143,7 @@ def test_a_controlnet_whose_untrained_refiner_is_nothing_uses_its_layers(store, 
     save_file(weights | empty, tmp_path / "second-version.safetensors")
     import_model(store, tmp_path / "second-version.safetensors", model_id="second")
     session = engines(store)["toy-z-image-turbo"].open(Device())
-    assert session._model._pipeline.controlnet.config.add_control_noise_refiner == "control_layers"
+    assert part_of(session, "controlnet").config.add_control_noise_refiner == "control_layers"
     session.close()
 
 
@@ -202,7 +190,7 @@ class TestControlled(EngineConformance):
         return self._engine
 
     def make_request(self, height, width, hole, **changes):
-        few = {"settings": GenerationSettings(steps=2), "prompt": "a red door"}
+        few = {"settings": QUICK, "prompt": "a red door"}
         return super().make_request(height, width, hole, **{**few, **changes})
 
 

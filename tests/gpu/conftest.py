@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.diffusion.conftest import models_dir, toy
+from tests.diffusion.conftest import *  # noqa: F403 - its fixtures are used here as well
 
 from overpaint_backend.engines.base import Device
-
-__all__ = ["device", "models_dir", "toy"]
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -13,9 +13,10 @@ import psutil
 import pytest
 import torch
 from tests.diffusion import test_families
+from tests.diffusion.sessions import HOLE, Starved, part_of, request
 from tests.diffusion.toys import install_toy
 
-from overpaint_backend.engines.base import Cancelled, Device, FillRequest, GenerationSettings, OperationName
+from overpaint_backend.engines.base import Cancelled, Device, GenerationSettings
 from overpaint_backend.engines.diffusion import memory
 from overpaint_backend.engines.diffusion.memory import Thrift, choose_device, choose_dtype
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine
@@ -24,25 +25,8 @@ from overpaint_backend.models.families import FAMILIES
 from overpaint_backend.models.store import ModelStore
 from overpaint_protocol.errors import OutOfMemory
 
-HOLE = np.s_[16:48, 16:48]
 PREVIEW_BYTES = 32768
 SLACK_BYTES = 1 << 20
-
-
-def request(side=64, **changes):
-    scale = side // 64
-    mask = np.zeros((side, side), np.float32)
-    mask[16 * scale : 48 * scale, 16 * scale : 48 * scale] = 1
-    fields = {
-        "image": np.random.default_rng(1).random((side, side, 3), np.float32) * 0.5 + 0.25,
-        "mask": mask,
-        "known": np.ones((side, side), np.bool_),
-        "operation": OperationName.FILL,
-        "prompt": "a red door",
-        "settings": GenerationSettings(steps=4),
-        "seed": 5,
-    }
-    return FillRequest(**{**fields, **changes})
 
 
 @contextmanager
@@ -60,13 +44,10 @@ def fill(session, on_step=lambda step: None, **changes):
     return image
 
 
-def parts_of(session):
-    pipeline = session._model._pipeline
-    return {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
-
-
 def devices_of(session):
-    return {weight.device.type for part in parts_of(session).values() for weight in part.parameters()}
+    parts = part_of(session, "components").values()
+    modules = [part for part in parts if isinstance(part, torch.nn.Module)]
+    return {weight.device.type for module in modules for weight in module.parameters()}
 
 
 def memory_in_use(device):
@@ -88,7 +69,7 @@ def halved(monkeypatch):
 def test_weights_lie_on_the_device_in_its_numbers(toy, device):
     with opened(toy("sd15-inpaint"), device) as session:
         assert devices_of(session) == {device.kind}
-        dtype = parts_of(session)["unet"].dtype
+        dtype = part_of(session, "unet").dtype
         assert dtype == choose_dtype(choose_device(device), 1)
         if device.kind == "cuda":
             assert dtype in (torch.bfloat16, torch.float16)
@@ -137,7 +118,7 @@ def test_a_cancel_stops_within_one_step_and_the_next_fill_is_the_same(toy, devic
     with opened(toy("sd15-inpaint"), device) as session:
         before = fill(session)
         steps, heard = [], []
-        hook = parts_of(session)["unet"].register_forward_pre_hook(lambda module, arguments: steps.append(1))
+        hook = part_of(session, "unet").register_forward_pre_hook(lambda module, arguments: steps.append(1))
 
         def stop(step):
             heard.append(step.fraction)
@@ -184,18 +165,11 @@ def short_memory(session, device):
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         return
-    left = [4]
-
-    def fail(module, arguments):
-        if left[0]:
-            left[0] -= 1
-            raise torch.OutOfMemoryError("CUDA out of memory. (not really)")
-
-    hook = parts_of(session)["unet"].register_forward_pre_hook(fail)
+    starved = Starved(session, "unet", times=4)
     try:
         yield
     finally:
-        hook.remove()
+        starved.hook.remove()
 
 
 @pytest.mark.parametrize(

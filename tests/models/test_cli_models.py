@@ -196,6 +196,13 @@ def test_the_list_says_what_each_thing_is_used_with_and_why_some_are_not_offered
     assert uses["qwen"] == ""
 
 
+def test_a_family_of_another_version_is_listed_and_not_offered(run, folder_of_models: Path, tmp_path: Path):
+    run("import", write_safetensors(tmp_path / "a.safetensors", sd_checkpoint()), "--id", "later")
+    manifest = folder_of_models / "later" / "model.json"
+    manifest.write_text(manifest.read_text().replace('"sd15"', '"sd9"'))
+    assert "Not offered: this version of Overpaint does not run models of sd9." in run("list")[1]
+
+
 def test_known_models_say_which_card_they_need_and_what_fits_here(run, monkeypatch: pytest.MonkeyPatch):
     machine = Machine(memory_bytes=32 * 10**9, card="NVIDIA GeForce RTX 3060", card_bytes=12 * 2**30)
     monkeypatch.setattr(models_known, "this_machine", lambda: machine)

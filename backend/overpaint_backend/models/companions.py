@@ -62,7 +62,9 @@ def can_paint(model: InstalledModel, companions: Companions) -> bool:
 def describe_use(model: InstalledModel, installed: Iterable[InstalledModel]) -> str:
     """A sentence on what ``model`` is used with or why it is not offered; empty if it paints by itself."""
     installed = tuple(installed)
-    family = FAMILIES[model.family]
+    family = FAMILIES.get(model.family)
+    if family is None:
+        return f"Not offered: this version of Overpaint does not run models of {model.family}."
     companions = companions_of(model, installed)
     if model.kind == "lora":
         return f"A LoRA for models of {family.title}."
