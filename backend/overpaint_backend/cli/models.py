@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from overpaint_backend.models.catalog import CATALOG
-from overpaint_backend.models.companions import can_paint, companions_of, describe_use
+from overpaint_backend.models.companions import describe_use
 from overpaint_backend.models.download import Plan, download, plan_download
 from overpaint_backend.models.errors import ModelError, UnknownModel
 from overpaint_backend.models.hub import Hub
@@ -302,10 +302,6 @@ def _say_installed(store: ModelStore, model: InstalledModel) -> None:
         say(f"  {use}")
     if is_hidden:
         say("  It stays hidden while only models for commercial use are offered (overpaint models settings).")
-    elif model.kind == "controlnet" or can_paint(model, companions_of(model, store.models())):
-        say(
-            "  A daemon that runs already knows it after “overpaint stop”; the editors start a new one by themselves."
-        )
 
 
 def _plain(store: ModelStore, model: InstalledModel) -> dict[str, object]:
