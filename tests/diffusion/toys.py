@@ -28,18 +28,29 @@ _MARKS = [
 ]
 
 
-def install_toy(models_dir: Path, family_id: str, *, model_id: str | None = None) -> str:
-    """Build the family's toy as an installed model below ``models_dir``; returns its id."""
+def install_toy(
+    models_dir: Path,
+    family_id: str,
+    *,
+    model_id: str | None = None,
+    without: tuple[str, ...] = (),
+    native_px: int | None = None,
+) -> str:
+    """Build the family's toy as an installed model below ``models_dir``; returns its id.
+
+    without: parts to leave out, such as a ControlNet that is to be installed apart. native_px: what it works at, if it is not
+    what the family's other toys do.
+    """
     model_id = model_id or f"toy-{family_id}"
     folder = models_dir / model_id
     files = folder / "files"
-    save_toy(files, family_id)
+    save_toy(files, family_id, without=without)
     write_manifest(
         folder,
         title=f"Toy {FAMILIES[family_id].title}",
         family=family_id,
         kind="diffusers",
-        native_px=_NATIVE_PX.get(family_id, NATIVE_PX),
+        native_px=native_px or _NATIVE_PX.get(family_id, NATIVE_PX),
     )
     return model_id
 
@@ -73,17 +84,29 @@ def write_manifest(folder: Path, **fields: object) -> None:
     (folder / "model.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def save_toy(folder: Path, family_id: str) -> None:
+def make_part(family_id: str, name: str, *, seed: int = 7) -> torch.nn.Module:
+    """One part of the family's toy, with weights of its own for each seed."""
+    return _make_parts(family_id, seed)[name]
+
+
+def _make_parts(family_id: str, seed: int):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' advice about their own defaults
+        torch.manual_seed(seed)
+        parts = _PARTS[family_id]()
+    for part in parts.values():
+        if isinstance(part, torch.nn.Module):
+            _randomize(part)
+    return parts
+
+
+def save_toy(folder: Path, family_id: str, *, without: tuple[str, ...] = ()) -> None:
     """Write the family's toy as a diffusers folder."""
     import diffusers
 
+    parts = {name: part for name, part in _make_parts(family_id, seed=7).items() if name not in without}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the libraries' advice about their own defaults
-        torch.manual_seed(7)
-        parts = _PARTS[family_id]()
-        for part in parts.values():
-            if isinstance(part, torch.nn.Module):
-                _randomize(part)
+        warnings.simplefilter("ignore")
         family = FAMILIES[family_id]
         name = family.pipelines.controlled if "controlnet" in parts else family.pipelines.paint
         pipeline = getattr(diffusers, name)(**parts)

@@ -78,6 +78,35 @@ def flux_transformer(*, inputs: int = 64, guidance: bool = True, prefix: str = "
     return shapes
 
 
+def qwen_controlnet(*, extra: int = 4) -> Shapes:
+    """InstantX's ControlNet for Qwen-Image, which has the names of the network it was copied from."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "img_in.weight": (3072, 64),
+        "txt_in.weight": (3072, 3584),
+        "txt_norm.weight": (3584,),
+        "controlnet_x_embedder.weight": (3072, 64 + extra),
+    }
+    for number in range(6):
+        shapes[f"transformer_blocks.{number}.attn.norm_q.weight"] = (128,)
+        shapes[f"transformer_blocks.{number}.img_mod.1.weight"] = (16, 8)
+        shapes[f"controlnet_blocks.{number}.weight"] = (16, 8)
+    return shapes
+
+
+def z_image_controlnet(*, channels: int = 33, layers: int = 15) -> Shapes:
+    """alibaba-pai's ControlNet for Z-Image, of which one file is all that there is."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "control_all_x_embedder.2-1.weight": (3840, channels * 4),
+        "control_all_x_embedder.2-1.bias": (3840,),
+        "control_noise_refiner.0.before_proj.weight": (16, 8),
+        "control_noise_refiner.1.after_proj.weight": (16, 8),
+    }
+    for number in range(layers):
+        shapes[f"control_layers.{number}.attention.norm_q.weight"] = (128,)
+        shapes[f"control_layers.{number}.after_proj.weight"] = (16, 8)
+    return shapes
+
+
 def lora(layers: Mapping[str, int], down: str = ".lora_down.weight", up: str = ".lora_up.weight") -> Shapes:
     """A LoRA of rank 4 on the given layers, by the width of their input."""
     shapes: dict[str, tuple[int, ...]] = {}

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from overpaint_backend.cli import models_known
 from overpaint_backend.cli.app import app
 from overpaint_backend.models.catalog import CATALOG
 from overpaint_backend.models.families import FAMILIES
 from overpaint_backend.models.licences import LICENCES
+from overpaint_backend.models.machine import Machine
 from overpaint_backend.models.store import MODELS_DIR_VARIABLE
 
-from .builders import sd_checkpoint, write_folder, write_safetensors
+from .builders import (
+    LDM,
+    flux_transformer,
+    lora,
+    qwen_controlnet,
+    sd_checkpoint,
+    write_folder,
+    write_safetensors,
+    z_image_controlnet,
+)
 
 PROJECT = Path(__file__).parents[2]
 
@@ -139,6 +151,74 @@ def test_commercial_only_is_kept_and_hides(run, tmp_path: Path):
     assert "flux1-fill" in run("list", "--known")[1]
 
 
+def test_commercial_only_hides_loras_and_controlnets_as_well(run, tmp_path: Path):
+    adapter = write_safetensors(
+        tmp_path / "a.safetensors", lora({"lora_unet_down_blocks_0_attentions_0": 320})
+    )
+    control = write_safetensors(tmp_path / "b.safetensors", z_image_controlnet())
+    for name, licence in {"free": "apache-2.0", "unfree": "cc-by-nc-4.0", "unclear": ""}.items():
+        run("import", adapter, "--id", f"{name}-lora", "--licence", licence)
+        run("import", control, "--id", f"{name}-control", "--licence", licence)
+    run("settings", "--commercial-only")
+    shown = [model["id"] for model in json.loads(run("list", "--json")[1])["models"]]
+    assert shown == ["free-control", "free-lora"]
+    known = {model["id"]: model for model in json.loads(run("list", "--known", "--json")[1])["known"]}
+    assert all(model["commercial_use"] is True for model in known.values())
+    assert known["qwen-image-controlnet"]["kind"] == "controlnet"
+
+
+def test_the_list_says_what_each_thing_is_used_with_and_why_some_are_not_offered(run, tmp_path: Path):
+    files = {
+        "net": {"txt_norm.weight": (3584,), "transformer_blocks.0.img_mod.1.weight": (16, 8)},
+        "whole": {
+            **flux_transformer(prefix=LDM),
+            "vae.decoder.conv_in.weight": (8, 16, 3, 3),
+            "text_encoders.clip_l.transformer.text_model.embeddings.position_embedding.weight": (77, 8),
+        },
+        "adapter": lora({"lora_unet_down_blocks_0_attentions_0": 320}),
+        "control": qwen_controlnet(),
+    }
+    for name, shapes in files.items():
+        run("import", write_safetensors(tmp_path / f"{name}.safetensors", shapes), "--id", name)
+    uses = {model["id"]: model["use"] for model in json.loads(run("list", "--json")[1])["models"]}
+    assert "the network alone, without text encoder and VAE" in uses["net"]
+    assert uses["net"].endswith("Get it with: overpaint models add qwen-image")
+    assert uses["whole"].startswith("Not offered: a single file of FLUX.1 [dev] lacks configurations")
+    assert uses["adapter"] == "A LoRA for models of Stable Diffusion 1.5."
+    assert uses["control"].startswith("It waits for a model of Qwen-Image")
+    assert all(f"  {use}\n" in run("list")[1] for use in uses.values())
+    assert uses["net"] in run("show", "net")[1]
+
+    run("import", write_folder(tmp_path / "qwen", class_name="QwenImagePipeline"), "--id", "qwen")
+    uses = {model["id"]: model["use"] for model in json.loads(run("list", "--json")[1])["models"]}
+    assert uses["net"] == "It uses the text encoder and VAE of qwen."
+    assert uses["control"] == "It shows net, qwen what surrounds the hole."
+    assert uses["qwen"] == ""
+
+
+def test_a_family_of_another_version_is_listed_and_not_offered(run, folder_of_models: Path, tmp_path: Path):
+    run("import", write_safetensors(tmp_path / "a.safetensors", sd_checkpoint()), "--id", "later")
+    manifest = folder_of_models / "later" / "model.json"
+    manifest.write_text(manifest.read_text().replace('"sd15"', '"sd9"'))
+    assert "Not offered: this version of Overpaint does not run models of sd9." in run("list")[1]
+
+
+def test_known_models_say_which_card_they_need_and_what_fits_here(run, monkeypatch: pytest.MonkeyPatch):
+    machine = Machine(memory_bytes=32 * 10**9, card="NVIDIA GeForce RTX 3060", card_bytes=12 * 2**30)
+    monkeypatch.setattr(models_known, "this_machine", lambda: machine)
+    out = run("list", "--known")[1]
+    assert out.startswith("This computer: NVIDIA GeForce RTX 3060 with 12.9 GB, 32.0 GB of main memory.\n")
+    plain = json.loads(run("list", "--known", "--json")[1])
+    fits = {model["id"]: model["fits"] for model in plain["known"]}
+    assert (fits["sdxl-inpaint"], fits["flux2-klein"], fits["z-image-turbo"]) == ("whole", "turns", "no")
+    assert plain["machine"]["card_bytes"] == 12 * 2**30
+
+    monkeypatch.setattr(models_known, "this_machine", lambda: Machine(32 * 10**9, "", 0))
+    assert "no NVIDIA card is known, so what fits it is not marked" in run("list", "--known")[1]
+    known = json.loads(run("list", "--known", "--json")[1])["known"]
+    assert {model["fits"] for model in known} == {None}
+
+
 def test_an_unknown_name_is_a_sentence(run):
     code, _, err = run("add", "midjourney", "--yes")
     assert code == 1
@@ -147,7 +227,10 @@ def test_an_unknown_name_is_a_sentence(run):
 
 def test_the_catalog_agrees_with_the_families_and_licences():
     assert {model.family for model in CATALOG.values()} <= set(FAMILIES)
+    assert {model.kind for model in CATALOG.values()} == {"diffusers", "controlnet"}
     for model in CATALOG.values():
+        assert model.revision == "main" or re.fullmatch("[0-9a-f]{40}", model.revision)
+        assert model.kind == "diffusers" or FAMILIES[model.family].pipelines.controlled
         assert model.licence_id in LICENCES
         assert model.licence.commercial_use == FAMILIES[model.family].commercial_use
 

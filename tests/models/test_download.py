@@ -13,13 +13,22 @@ from pathlib import Path
 import huggingface_hub.utils
 import pytest
 
+from overpaint_backend.cli import models as cli
 from overpaint_backend.models import download as downloading
+from overpaint_backend.models.catalog import KnownModel
 from overpaint_backend.models.download import download, plan_download
 from overpaint_backend.models.errors import DownloadFailed, ModelError, ModelRefused
 from overpaint_backend.models.hub import Hub
 from overpaint_backend.models.store import ModelStore
 
-from .builders import lora, safetensors_bytes, sd_checkpoint, write_folder
+from .builders import (
+    lora,
+    qwen_controlnet,
+    safetensors_bytes,
+    sd_checkpoint,
+    write_folder,
+    z_image_controlnet,
+)
 from .hub_server import COMMIT, HubServer
 
 PROJECT = Path(__file__).parents[2]
@@ -326,3 +335,73 @@ def test_nothing_comes_without_consent(hub: HubServer, store: ModelStore, tmp_pa
     assert "Agree with --yes" in err
     assert not hub.weights_asked(UNET)
     assert store.models() == ()
+
+
+def test_a_controlnets_repository_is_told_by_its_config(hub: HubServer, store: ModelStore):
+    folder = hub.root / "owner" / "control"
+    folder.mkdir(parents=True)
+    (folder / "diffusion_pytorch_model.safetensors").write_bytes(safetensors_bytes(qwen_controlnet()))
+    (folder / "config.json").write_text(
+        '{"_class_name": "QwenImageControlNetModel", "extra_condition_channels": 4}'
+    )
+    (folder / "pipeline.py").write_text("raise SystemExit")
+    client = Hub(hub.address)
+    plan = plan_download(client, "owner/control")
+    assert (plan.recognised.family, plan.recognised.kind) == ("qwen-image", "controlnet")
+    made = download(client, store, plan)
+    assert made.path == store.root / "control" / "files"
+    assert [file.path for file in made.files] == ["config.json", "diffusion_pytorch_model.safetensors"]
+    assert store.get("control") == made
+    assert not hub.weights_asked("pipeline.py")
+
+
+def test_a_known_model_brings_its_file_and_family_and_another_version_may_be_named(
+    hub: HubServer, store: ModelStore
+):
+    known = KnownModel(
+        id="z-control",
+        title="Z",
+        repo="owner/z",
+        family="z-image",
+        licence_id="apache-2.0",
+        kind="controlnet",
+        file="b.safetensors",
+    )
+    folder = hub.root / "owner" / "z"
+    folder.mkdir(parents=True)
+    (folder / "a.safetensors").write_bytes(safetensors_bytes(lora({KOHYA: 2048})))
+    (folder / "b.safetensors").write_bytes(safetensors_bytes(z_image_controlnet()))
+    client = Hub(hub.address)
+    plan = plan_download(client, known.repo, revision=COMMIT, known=known)
+    assert (plan.model_id, plan.recognised.family, plan.recognised.kind) == (
+        "z-control",
+        "z-image",
+        "controlnet",
+    )
+    assert plan.licence.commercial_use is True
+    assert download(client, store, plan).revision == COMMIT
+    with pytest.raises(ModelRefused, match="not a model of z-image"):
+        plan_download(client, known.repo, known=known, file="a.safetensors")
+
+
+def test_a_short_name_gets_its_version_or_the_one_that_is_named(
+    hub: HubServer, store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    known = KnownModel(
+        id="mine", title="Mine", repo=REPO, family="sd15-inpaint", licence_id="mit", revision="f" * 40
+    )
+    monkeypatch.setattr(cli, "CATALOG", {"mine": known})
+    monkeypatch.setattr(cli, "Hub", lambda: Hub(hub.address))
+
+    def add(revision: str | None) -> int:
+        options = {"file": None, "model_id": None, "family": None, "yes": True, "as_json": False}
+        return cli.run_add(store, "mine", revision=revision, **options)
+
+    with pytest.raises(ModelError, match=f"no version {'f' * 40}"):
+        add(None)
+    assert add(COMMIT) == 0
+    assert store.get("mine").revision == COMMIT
+    said = capsys.readouterr().out
+    assert f"Mine ({REPO}), version {COMMIT}" in said
+    assert "2.1 MB in " in said
+    assert "CreativeML OpenRAIL-M, commercial use: yes" in said  # what the repository says, not the catalog

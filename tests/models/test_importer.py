@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from overpaint_backend.models.errors import ModelError, ModelRefused
 from overpaint_backend.models.importer import examine, import_all, import_model
 from overpaint_backend.models.store import ModelStore
 
-from .builders import lora, sd_checkpoint, write_folder, write_safetensors
+from .builders import (
+    lora,
+    qwen_controlnet,
+    sd_checkpoint,
+    write_folder,
+    write_safetensors,
+    z_image_controlnet,
+)
 
 KOHYA = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
 
@@ -140,12 +148,59 @@ def test_a_folder_of_the_hubs_cache_is_used_without_a_copy(store: ModelStore, tm
     assert made.family == "sd15-inpaint"
 
 
+def write_controlnet(folder: Path, **config: object) -> Path:
+    """InstantX's repository: config, weights, and code that nobody needs."""
+    write_safetensors(folder / "diffusion_pytorch_model.safetensors", qwen_controlnet())
+    plain = {"_class_name": "QwenImageControlNetModel", "extra_condition_channels": 4, **config}
+    (folder / "config.json").write_text(json.dumps(plain))
+    (folder / "pipeline.py").write_text("raise SystemExit")
+    return folder
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_controlnets_folder_is_taken_without_the_code_beside_it(
+    link: bool, store: ModelStore, tmp_path: Path
+):
+    folder = write_controlnet(tmp_path / "SDXL LoRA")
+    made = import_model(store, folder, link=link)
+    assert (made.family, made.kind, made.id) == ("qwen-image", "controlnet", "sdxl-lora")
+    assert [file.path for file in made.files] == ["config.json", "diffusion_pytorch_model.safetensors"]
+    assert made.path == (folder if link else store.root / made.id / "files")
+    assert store.get(made.id) == made
+    assert store.verify(made.id) == ()
+    store.remove(made.id)
+    assert (folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_controlnets_file_is_taken_for_the_family_that_is_named(
+    link: bool, store: ModelStore, tmp_path: Path
+):
+    file = write_safetensors(tmp_path / "vae.safetensors", z_image_controlnet())
+    assert import_model(store, file, link=link).family == "z-image-turbo"
+    made = import_model(store, file, link=link, family="z-image", model_id="base")
+    assert (made.family, made.kind) == ("z-image", "controlnet")
+    assert made.path == (file if link else store.root / "base" / "files" / "vae.safetensors")
+
+
+def test_a_controlnet_without_weights_or_with_pickles_alone_is_refused(store: ModelStore, tmp_path: Path):
+    folder = write_controlnet(tmp_path / "mine")
+    (folder / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ModelRefused, match="its weights are missing"):
+        import_model(store, folder)
+    (folder / "diffusion_pytorch_model.bin").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ModelRefused, match="its weights only as a pickle"):
+        import_model(store, folder)
+
+
 def test_all_models_of_another_program_are_taken_in_one_go(store: ModelStore, tmp_path: Path):
     root = tmp_path / "ComfyUI" / "models"
     write_safetensors(root / "checkpoints" / "sub" / "one.safetensors", sd_checkpoint())
     write_safetensors(root / "loras" / "two.safetensors", lora({KOHYA: 2048}))
     write_safetensors(root / "vae" / "three.safetensors", {"decoder.conv_in.weight": (8, 4, 3, 3)})
     write_folder(root / "diffusers" / "four")
+    write_controlnet(root / "diffusers" / "six")
+    write_safetensors(root / "model_patches" / "seven.safetensors", z_image_controlnet())
     (root / "checkpoints" / "five.ckpt").write_bytes(b"PK\x03\x04")
     (root / "checkpoints" / "loop").symlink_to(root, target_is_directory=True)
     outcomes = {outcome.path.name: outcome for outcome in import_all(store, root, link=True)}
@@ -153,13 +208,15 @@ def test_all_models_of_another_program_are_taken_in_one_go(store: ModelStore, tm
         "one.safetensors",
         "two.safetensors",
         "four",
+        "six",
+        "seven.safetensors",
     }
     assert "a VAE alone" in outcomes["three.safetensors"].reason
     assert "is a pickle" in outcomes["five.ckpt"].reason
-    assert len(store.models()) == 3
+    assert len(store.models()) == 5
     again = list(import_all(store, root, link=True))
     assert not [outcome for outcome in again if outcome.model]
-    assert len(store.models()) == 3
+    assert len(store.models()) == 5
 
 
 def test_a_full_disk_is_said_before_copying(

@@ -8,20 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from overpaint_backend.models.controlnets import config_from_tensors
 from overpaint_backend.models.errors import ModelRefused
 from overpaint_backend.models.families import FAMILIES
-from overpaint_backend.models.recognise import recognise_folder, recognise_tensors
+from overpaint_backend.models.recognise import recognise_folder, recognise_part, recognise_tensors
 from overpaint_backend.models.safetensors_header import read_header
 
 from .builders import (
     LDM,
     flux_transformer,
     lora,
+    qwen_controlnet,
     safetensors_bytes,
     sd_checkpoint,
     tensors,
     write_safetensors,
+    z_image_controlnet,
 )
+
+FLUX_CONTROLNET = {"controlnet_x_embedder.weight": (3072, 64), "x_embedder.weight": (3072, 64)}
 
 CHECKPOINTS = {
     "sd15": (sd_checkpoint(), "sd15", "single-file"),
@@ -213,6 +218,21 @@ REFUSED = {
         },
         "a ControlNet alone",
     ),
+    "a ControlNet for FLUX.1": (
+        {**FLUX_CONTROLNET, "single_transformer_blocks.0.attn.norm_q.weight": (128,)},
+        "a ControlNet alone",
+    ),
+    "a ControlNet for drawings, Qwen-Image": (qwen_controlnet(extra=0), "made for inpainting"),
+    "the first ControlNet of Z-Image": (z_image_controlnet(channels=16, layers=6), "made for inpainting"),
+    "half a ControlNet": ({"control_all_x_embedder.2-1.weight": (3840, 132)}, "parts of it are missing"),
+    "scaled fp8": (
+        {**flux_transformer(), "double_blocks.0.img_attn.qkv.scale_weight": (1,)},
+        "packed for another program",
+    ),
+    "int4": (
+        {**flux_transformer(), "double_blocks.0.img_attn.qkv.qweight": (8, 8)},
+        "packed for another program",
+    ),
     "LoHa": ({f"{KOHYA_SD}.hada_w1_a": (8, 4)}, "LoHa"),
     "video LoRA": (lora({"diffusion_model.blocks.0.cross_attn.q": 5120}, **PEFT), "does not run"),
     "something": ({"weight": (8, 8)}, "does not know"),
@@ -225,6 +245,74 @@ def test_what_cannot_run_is_refused_with_a_sentence(shapes, sentence):
     with pytest.raises(ModelRefused, match=sentence) as caught:
         recognise_tensors(tensors(shapes), "x.safetensors")
     assert caught.value.message.endswith(".")
+
+
+CONTROLNETS = {
+    "Qwen-Image": (qwen_controlnet(), "qwen-image", ()),
+    "Z-Image": (z_image_controlnet(), "z-image-turbo", ("z-image",)),
+    "Z-Image, light": (z_image_controlnet(layers=3), "z-image-turbo", ("z-image",)),
+}
+
+
+@pytest.mark.parametrize(("shapes", "family", "others"), CONTROLNETS.values(), ids=CONTROLNETS)
+def test_a_controlnet_for_inpainting_is_told_by_its_tensors(shapes, family, others):
+    found = recognise_tensors(tensors(shapes), "sd_xl_base_1.0.safetensors")
+    assert (found.family, found.kind, found.alternatives) == (family, "controlnet", others)
+
+
+PLACES = {15: list(range(0, 30, 2)), 6: [0, 5, 10, 15, 20, 25], 3: [0, 10, 20]}
+
+
+@pytest.mark.parametrize("layers", PLACES)
+def test_the_layers_of_a_controlnet_are_spread_as_their_makers_have_them(layers):
+    config = config_from_tensors(tensors(z_image_controlnet(layers=layers)), {})
+    assert config is not None
+    assert config["control_layers_places"] == PLACES[layers]
+    assert (config["dim"], config["n_heads"], config["control_in_dim"]) == (3840, 30, 33)
+    assert config["control_refiner_layers_places"] == [0, 1]
+    assert config["add_control_noise_refiner"] == "control_noise_refiner"
+
+
+def test_the_config_of_qwen_images_controlnet_is_the_published_one():
+    config = config_from_tensors(tensors(qwen_controlnet()), {"axes_dims_rope": [16, 56, 56]})
+    assert config == {
+        "_class_name": "QwenImageControlNetModel",
+        "in_channels": 64,
+        "out_channels": 16,
+        "num_layers": 6,
+        "attention_head_dim": 128,
+        "num_attention_heads": 24,
+        "joint_attention_dim": 3584,
+        "extra_condition_channels": 4,
+        "axes_dims_rope": [16, 56, 56],
+    }
+
+
+CONFIGS = {
+    "QwenImageControlNetModel": ({"extra_condition_channels": 4}, "qwen-image"),
+    "ZImageControlNetModel": ({"control_in_dim": 33}, "z-image-turbo"),
+}
+
+
+@pytest.mark.parametrize("class_name", CONFIGS)
+def test_a_controlnets_folder_is_told_by_its_config(class_name):
+    config, family = CONFIGS[class_name]
+    found = recognise_part({"_class_name": class_name, **config}, "mine")
+    assert (found.family, found.kind) == (family, "controlnet")
+    with pytest.raises(ModelRefused, match="made for inpainting"):
+        recognise_part({"_class_name": class_name}, "mine")
+
+
+@pytest.mark.parametrize("class_name", ["FluxControlNetModel", "ControlNetModel", "SD3ControlNetModel"])
+def test_a_controlnet_for_other_models_is_refused(class_name):
+    with pytest.raises(ModelRefused, match="runs without"):
+        recognise_part({"_class_name": class_name}, "mine")
+
+
+@pytest.mark.parametrize("config", [{}, {"_class_name": "AutoencoderKL"}])
+def test_another_part_of_a_model_is_refused(config):
+    with pytest.raises(ModelRefused, match="one part of a model"):
+        recognise_part(config, "mine")
 
 
 def test_the_artist_may_choose_among_families_that_look_alike():

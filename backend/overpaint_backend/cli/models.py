@@ -7,39 +7,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from overpaint_backend.models.catalog import CATALOG, KnownModel
+from overpaint_backend.models.catalog import CATALOG
+from overpaint_backend.models.companions import describe_use
 from overpaint_backend.models.download import Plan, download, plan_download
 from overpaint_backend.models.errors import ModelError, UnknownModel
 from overpaint_backend.models.hub import Hub
-from overpaint_backend.models.importer import Outcome, format_bytes, import_all, import_model
-from overpaint_backend.models.licences import Licence, describe_commercial_use, licence_for
-from overpaint_backend.models.single_file import RUNNABLE_FAMILIES
+from overpaint_backend.models.importer import (
+    Outcome,
+    format_bytes,
+    import_all,
+    import_model,
+    is_model_folder,
+)
+from overpaint_backend.models.licences import licence_for
 from overpaint_backend.models.store import InstalledModel, ModelSettings, ModelStore, OnProgress
 
+from .models_known import describe_terms, say_hidden
 from .outcome import FAILED, OK, complain, print_json, say
 
 __all__ = ["run_add", "run_import", "run_list", "run_remove", "run_settings", "run_show", "run_verify"]
 
 
-def run_list(store: ModelStore, *, known: bool, as_json: bool) -> int:
-    """Print the installed models, or those of the catalog. The setting commercial_only hides others in both."""
-    only_commercial = store.settings().commercial_only
-    if known:
-        entries = [model for model in CATALOG.values() if model.licence.commercial_use or not only_commercial]
-        if as_json:
-            print_json(
-                {
-                    "ok": True,
-                    "commercial_only": only_commercial,
-                    "known": [_known_plain(model) for model in entries],
-                }
-            )
-            return OK
-        for model in entries:
-            mark = " (asks for an account)" if model.is_gated else ""
-            say(f"{model.id}: {model.title}; {_terms(model.licence)}; {model.repo}{mark}")
-        _say_hidden(len(CATALOG) - len(entries))
-        return OK
+def run_list(store: ModelStore, *, as_json: bool) -> int:
+    """Print the installed models and what each is used with. The setting commercial_only hides some."""
     models, broken = store.models(), store.broken()
     hidden = len(store.models(include_hidden=True)) - len(models)
     if as_json:
@@ -47,9 +37,9 @@ def run_list(store: ModelStore, *, known: bool, as_json: bool) -> int:
             {
                 "ok": True,
                 "folder": str(store.root),
-                "commercial_only": only_commercial,
+                "commercial_only": store.settings().commercial_only,
                 "hidden": hidden,
-                "models": [_plain(model) for model in models],
+                "models": [_plain(store, model) for model in models],
                 "broken": [{"id": model_id, "reason": reason} for model_id, reason in broken],
             }
         )
@@ -61,11 +51,14 @@ def run_list(store: ModelStore, *, known: bool, as_json: bool) -> int:
     for model in models:
         say(
             f"{model.id}: {model.title}; {model.family}, {model.kind}; {format_bytes(model.total_bytes)}; "
-            f"{_terms(licence_for(model.licence))}"
+            f"{describe_terms(licence_for(model.licence))}"
         )
+        use = describe_use(model, models)
+        if use:
+            say(f"  {use}")
     for model_id, reason in broken:
         complain(f"{model_id} is not offered: {reason}")
-    _say_hidden(hidden)
+    say_hidden(hidden)
     return OK
 
 
@@ -77,18 +70,21 @@ def run_show(store: ModelStore, model_id: str, *, as_json: bool) -> int:
     """
     model = store.get(model_id)
     if as_json:
-        print_json({"ok": True, "model": _plain(model)})
+        print_json({"ok": True, "model": _plain(store, model)})
         return OK
     licence = licence_for(model.licence)
     say(f"{model.id}: {model.title}")
     say(f"  family      {model.family} ({model.kind})")
+    use = describe_use(model, store.models())
+    if use:
+        say(f"  use         {use}")
     say(f"  files       {len(model.files)}, {format_bytes(model.total_bytes)}, in {model.path}")
     if model.is_external:
         say("              They belong to another program: Overpaint only reads them.")
     say(
         f"  from        {model.source}{f' at {model.revision}' if model.revision else ''}, {model.installed_at}"
     )
-    say(f"  licence     {_terms(licence)}")
+    say(f"  licence     {describe_terms(licence)}")
     for line in (licence.note, licence.url):
         if line:
             say(f"              {line}")
@@ -178,7 +174,7 @@ def run_import(
         ModelError: ``path`` is one model and cannot be taken.
     """
     path = path.expanduser().absolute()
-    is_collection = path.is_dir() and not _is_model_folder(path)
+    is_collection = path.is_dir() and not (is_model_folder(path) or (path / "snapshots").is_dir())
     if not is_collection:
         with _progress(f"Reading {path.name}") as on_progress:
             model = import_model(
@@ -191,7 +187,7 @@ def run_import(
                 on_progress=on_progress,
             )
         if as_json:
-            print_json({"ok": True, "model": _plain(model)})
+            print_json({"ok": True, "model": _plain(store, model)})
         else:
             _say_installed(store, model)
         return OK
@@ -212,7 +208,7 @@ def run_import(
             for outcome in outcomes
             if outcome.model is None
         ]
-        print_json({"ok": bool(taken), "models": [_plain(model) for model in taken], "left_out": left})
+        print_json({"ok": bool(taken), "models": [_plain(store, model) for model in taken], "left_out": left})
     elif not outcomes:
         complain(f"There is no model in {path}.")
     return OK if taken else FAILED
@@ -274,7 +270,7 @@ def _agree(plan: Plan, *, yes: bool, as_json: bool) -> bool:
     show(f"{plan.title} ({plan.remote.repo}), version {plan.remote.commit}")
     show(f"  family      {plan.recognised.family} ({plan.recognised.kind})")
     show(f"  download    {format_bytes(plan.total_bytes)} in {len(plan.files)} files")
-    show(f"  licence     {_terms(plan.licence)}")
+    show(f"  licence     {describe_terms(plan.licence)}")
     for line in (plan.licence.note, plan.licence.url):
         if line:
             show(f"              {line}")
@@ -289,7 +285,7 @@ def _agree(plan: Plan, *, yes: bool, as_json: bool) -> bool:
 
 def _end_add(store: ModelStore, model: InstalledModel, *, as_json: bool) -> int:
     if as_json:
-        print_json({"ok": True, "model": _plain(model)})
+        print_json({"ok": True, "model": _plain(store, model)})
     else:
         _say_installed(store, model)
     return OK
@@ -301,41 +297,20 @@ def _say_installed(store: ModelStore, model: InstalledModel) -> None:
     say(
         f"{model.id} is {where}: {model.title}, {model.family} ({model.kind}), {format_bytes(model.total_bytes)}."
     )
-    if model.kind == "denoiser":
-        say("  It is a network without its VAE and text encoder: it is kept and not offered to the editors.")
-    elif model.kind == "single-file" and model.family not in RUNNABLE_FAMILIES:
-        say(
-            "  Models of this family run from a diffusers folder only: this file is kept and not offered to the editors."
-        )
-    elif model.kind != "lora":
-        say(
-            "  A daemon that runs already offers it after “overpaint stop”; the editors start a new one by themselves."
-        )
+    use = describe_use(model, store.models())
+    if use:
+        say(f"  {use}")
     if is_hidden:
         say("  It stays hidden while only models for commercial use are offered (overpaint models settings).")
 
 
-def _say_hidden(count: int) -> None:
-    if count:
-        complain(
-            f"{count} hidden: their licence does not plainly allow commercial use (overpaint models settings)."
-        )
-
-
-def _terms(licence: Licence) -> str:
-    return f"{licence.title}, commercial use: {describe_commercial_use(licence.commercial_use)}"
-
-
-def _is_model_folder(path: Path) -> bool:
-    return (path / "model_index.json").is_file() or (path / "snapshots").is_dir()
-
-
-def _plain(model: InstalledModel) -> dict[str, object]:
+def _plain(store: ModelStore, model: InstalledModel) -> dict[str, object]:
     return {
         "id": model.id,
         "title": model.title,
         "family": model.family,
         "kind": model.kind,
+        "use": describe_use(model, store.models()),
         "path": str(model.path),
         "is_external": model.is_external,
         "licence": model.licence,
@@ -346,20 +321,6 @@ def _plain(model: InstalledModel) -> dict[str, object]:
         "variant": model.variant,
         "installed_at": model.installed_at,
         "files": [{"path": file.path, "bytes": file.bytes, "sha256": file.sha256} for file in model.files],
-    }
-
-
-def _known_plain(model: KnownModel) -> dict[str, object]:
-    return {
-        "id": model.id,
-        "title": model.title,
-        "family": model.family,
-        "repo": model.repo,
-        "revision": model.revision,
-        "licence": model.licence.id,
-        "commercial_use": model.licence.commercial_use,
-        "bytes": model.bytes,
-        "is_gated": model.is_gated,
     }
 
 

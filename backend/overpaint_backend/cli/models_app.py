@@ -32,8 +32,10 @@ def models_list(
         from overpaint_backend.models.store import ModelStore
 
         from .models import run_list
+        from .models_known import run_list_known
 
-        return run_list(ModelStore.from_environment(), known=known, as_json=as_json)
+        show = run_list_known if known else run_list
+        return show(ModelStore.from_environment(), as_json=as_json)
 
     end_with(run, as_json=as_json)
 

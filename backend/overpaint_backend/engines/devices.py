@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import psutil
 
+from overpaint_backend.models.tiers import HEADROOM_FRACTION
+
 from .base import Device
 
 __all__ = ["DeviceMemory", "device_memory", "main_memory"]
-
-_WEIGHTS_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class DeviceMemory:
     @property
     def room_bytes(self) -> int:
         """What the weights of a model may take; the rest of what is free is for its steps."""
-        return int(self.free_bytes * _WEIGHTS_SHARE)
+        return int(self.free_bytes * HEADROOM_FRACTION)
 
 
 def main_memory() -> DeviceMemory:

@@ -1,7 +1,9 @@
 """Models known to work, by a short name, so that nobody has to know the hub.
 
 ``revision`` is a commit where one was pinned and "main" where none was: whatever the branch holds on the day of the
-download is then resolved to its commit, shown, and kept in the manifest. Sizes come from the hub before a download.
+download is then resolved to its commit, shown, and kept in the manifest. The commits are those that the hub's own pages
+and several public projects name for the repository; none of them was downloaded from here. Sizes come from the hub
+before a download.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ __all__ = ["CATALOG", "KnownModel", "command_for", "title_for"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownModel:
-    """A model on the hub.
+    """A model on the hub, or a ControlNet for the models of a family.
 
-    bytes: of what would be downloaded, None if nobody measured it. is_gated: the hub wants an account and one's consent.
+    kind: as in the store, of what the download becomes. file: the one file of the repository that it is; empty if it is
+    a folder. bytes: of that file, None if nobody said it. is_gated: the hub wants an account and one's consent.
     """
 
     id: str
@@ -26,6 +29,8 @@ class KnownModel:
     repo: str
     family: str
     licence_id: str
+    kind: str = "diffusers"
+    file: str = ""
     revision: str = "main"
     bytes: int | None = None
     is_gated: bool = False
@@ -43,6 +48,7 @@ _TABLE = (
         repo="stable-diffusion-v1-5/stable-diffusion-inpainting",
         family="sd15-inpaint",
         licence_id="creativeml-openrail-m",
+        revision="8a4288a76071f7280aedbdb3253bdb9e9d5d84bb",
     ),
     KnownModel(
         id="sd15",
@@ -50,6 +56,7 @@ _TABLE = (
         repo="stable-diffusion-v1-5/stable-diffusion-v1-5",
         family="sd15",
         licence_id="creativeml-openrail-m",
+        revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
     ),
     KnownModel(
         id="sdxl-inpaint",
@@ -57,6 +64,7 @@ _TABLE = (
         repo="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
         family="sdxl-inpaint",
         licence_id="openrail++",
+        revision="115134f363124c53c7d878647567d04daf26e41e",
     ),
     KnownModel(
         id="sdxl",
@@ -64,6 +72,7 @@ _TABLE = (
         repo="stabilityai/stable-diffusion-xl-base-1.0",
         family="sdxl",
         licence_id="openrail++",
+        revision="462165984030d82259a11f4367a4eed129e94a7b",
     ),
     KnownModel(
         id="sd3-medium",
@@ -87,6 +96,7 @@ _TABLE = (
         repo="black-forest-labs/FLUX.1-dev",
         family="flux1-dev",
         licence_id="flux-1-dev-non-commercial-license",
+        revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
         is_gated=True,
     ),
     KnownModel(
@@ -95,6 +105,8 @@ _TABLE = (
         repo="black-forest-labs/FLUX.1-schnell",
         family="flux1-schnell",
         licence_id="apache-2.0",
+        revision="741f7c3ce8b383c54771c7003378a50191e9efe9",
+        is_gated=True,
     ),
     KnownModel(
         id="flux2-klein",
@@ -102,6 +114,7 @@ _TABLE = (
         repo="black-forest-labs/FLUX.2-klein-4B",
         family="flux2-klein",
         licence_id="apache-2.0",
+        revision="e7b7dc27f91deacad38e78976d1f2b499d76a294",
     ),
     KnownModel(
         id="qwen-image",
@@ -109,6 +122,7 @@ _TABLE = (
         repo="Qwen/Qwen-Image",
         family="qwen-image",
         licence_id="apache-2.0",
+        revision="75e0b4be04f60ec59a75f475837eced720f823b6",
     ),
     KnownModel(
         id="qwen-image-edit",
@@ -116,6 +130,7 @@ _TABLE = (
         repo="Qwen/Qwen-Image-Edit",
         family="qwen-image-edit",
         licence_id="apache-2.0",
+        revision="ac7f9318f633fc4b5778c59367c8128225f1e3de",
     ),
     KnownModel(
         id="qwen-image-edit-2511",
@@ -123,6 +138,7 @@ _TABLE = (
         repo="Qwen/Qwen-Image-Edit-2511",
         family="qwen-image-edit",
         licence_id="apache-2.0",
+        revision="6f3ccc0b56e431dc6a0c2b2039706d7d26f22cb9",
     ),
     KnownModel(
         id="z-image",
@@ -137,6 +153,7 @@ _TABLE = (
         repo="Tongyi-MAI/Z-Image-Turbo",
         family="z-image-turbo",
         licence_id="apache-2.0",
+        revision="f332072aa78be7aecdf3ee76d5c247082da564a6",
     ),
     KnownModel(
         id="chroma1-hd",
@@ -144,6 +161,47 @@ _TABLE = (
         repo="lodestones/Chroma1-HD",
         family="chroma",
         licence_id="apache-2.0",
+    ),
+    KnownModel(
+        id="qwen-image-controlnet",
+        title="ControlNet for inpainting with Qwen-Image",
+        repo="InstantX/Qwen-Image-ControlNet-Inpainting",
+        family="qwen-image",
+        licence_id="apache-2.0",
+        kind="controlnet",
+        bytes=4_230_000_000,
+    ),
+    KnownModel(
+        id="z-image-controlnet",
+        title="ControlNet for inpainting with Z-Image",
+        repo="alibaba-pai/Z-Image-Fun-Controlnet-Union-2.1",
+        family="z-image",
+        licence_id="apache-2.0",
+        kind="controlnet",
+        file="Z-Image-Fun-Controlnet-Union-2.1.safetensors",
+        bytes=6_710_000_000,
+    ),
+    KnownModel(
+        id="z-image-turbo-controlnet",
+        title="ControlNet for inpainting with Z-Image-Turbo",
+        repo="alibaba-pai/Z-Image-Turbo-Fun-Controlnet-Union-2.1",
+        family="z-image-turbo",
+        licence_id="apache-2.0",
+        kind="controlnet",
+        file="Z-Image-Turbo-Fun-Controlnet-Union-2.1-2602-8steps.safetensors",
+        revision="5155fc56d17821007d6f62ac192c09e0f0e72016",
+        bytes=6_710_000_000,
+    ),
+    KnownModel(
+        id="z-image-turbo-controlnet-lite",
+        title="Light ControlNet for inpainting with Z-Image-Turbo",
+        repo="alibaba-pai/Z-Image-Turbo-Fun-Controlnet-Union-2.1",
+        family="z-image-turbo",
+        licence_id="apache-2.0",
+        kind="controlnet",
+        file="Z-Image-Turbo-Fun-Controlnet-Union-2.1-lite-2602-8steps.safetensors",
+        revision="5155fc56d17821007d6f62ac192c09e0f0e72016",
+        bytes=2_020_000_000,
     ),
 )
 CATALOG: Mapping[str, KnownModel] = {model.id: model for model in _TABLE}

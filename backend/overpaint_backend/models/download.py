@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import KnownModel, title_for
+from .controlnets import is_controlnet_config
 from .errors import DownloadFailed, ModelError, ModelRefused
 from .hub import Hub, RemoteFile, RemoteModel
 from .importer import format_bytes, make_id, now, read_folder_configs
-from .layout import PICKLES, select_files
+from .layout import PICKLES, select_files, select_part
 from .licences import Licence, licence_for
-from .recognise import Recognised, component_names, recognise_folder, recognise_tensors
+from .recognise import Recognised, component_names, recognise_folder, recognise_part, recognise_tensors
 from .safetensors_header import LENGTH_BYTES, parse_header, parse_length, read_header
 from .store import InstalledModel, ModelFile, ModelStore, OnProgress, Staging
 
@@ -40,7 +41,10 @@ _SOURCE = "source.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a download would bring. files: by path on the hub, in the order of the download."""
+    """What a download would bring.
+
+    files: by path on the hub, in the order of the download. is_folder: they keep their folders; else it is one file.
+    """
 
     model_id: str
     title: str
@@ -49,6 +53,7 @@ class Plan:
     licence: Licence
     variant: str
     files: tuple[RemoteFile, ...]
+    is_folder: bool
 
     @property
     def total_bytes(self) -> int:
@@ -75,17 +80,22 @@ def plan_download(
         file: one safetensors file of it, instead of the whole diffusers folder.
         model_id: its id in the store; made from its name otherwise.
         family: which of several families that look alike it is of.
-        known: its record in the catalog.
+        known: its record in the catalog, which names file and family where the arguments do not.
 
     Raises:
         ModelRefused: nothing Overpaint can run safely.
         ModelError: the repository is not open to this user. DownloadFailed: the hub does not answer.
     """
+    if known is not None:
+        file, family = file or known.file or None, family or known.family
     remote = hub.describe(repo, revision)
     if file is not None:
         recognised, variant, paths = _recognise_file(hub, remote, file), "", (file,)
     elif "model_index.json" in remote.files:
         recognised, variant, paths = _recognise_repository(hub, remote)
+    elif is_controlnet_config(config := _read_config(hub, remote)):
+        chosen = select_part({path: entry.bytes for path, entry in remote.files.items()}, repo)
+        recognised, variant, paths = recognise_part(config, repo), chosen.variant, chosen.paths
     else:
         singles = sorted(path for path in remote.files if path.endswith(".safetensors"))
         hint = f" It has {', '.join(singles[:8])}: name one with --file." if singles else ""
@@ -102,6 +112,7 @@ def plan_download(
         licence=licence_for(remote.licence or (known.licence_id if known else "")),
         variant=variant,
         files=tuple(remote.files[path] for path in paths),
+        is_folder=file is None,
     )
 
 
@@ -137,14 +148,13 @@ def download(
                 detail=str(error),
             ) from error
         (staging.folder / _SOURCE).unlink(missing_ok=True)
-        is_folder = plan.recognised.kind == "diffusers"
         return staging.publish(
             InstalledModel(
                 id=plan.model_id,
                 title=plan.title,
                 family=plan.recognised.family,
                 kind=plan.recognised.kind,
-                path=staging.files if is_folder else staging.files / Path(files[0].path).name,
+                path=staging.files if plan.is_folder else staging.files / Path(files[0].path).name,
                 base=staging.files,
                 is_external=False,
                 licence=plan.licence.id,
@@ -168,6 +178,10 @@ def _recognise_repository(hub: Hub, remote: RemoteModel) -> tuple[Recognised, st
     sizes = {path: file.bytes for path, file in remote.files.items()}
     chosen = select_files(sizes, component_names(index, remote.repo), remote.repo)
     return recognised, chosen.variant, chosen.paths
+
+
+def _read_config(hub: Hub, remote: RemoteModel) -> dict[str, Any]:
+    return _read_object(hub, remote, "config.json") if "config.json" in remote.files else {}
 
 
 def _recognise_file(hub: Hub, remote: RemoteModel, path: str) -> Recognised:
@@ -218,8 +232,7 @@ def _fetch(
     hub: Hub, plan: Plan, file: RemoteFile, folder: Path, before: int, on_progress: OnProgress | None
 ) -> ModelFile:
     """Have one file in its place, checked. A single file loses the folders it had on the hub."""
-    is_folder = plan.recognised.kind == "diffusers"
-    path = file.path if is_folder else Path(file.path).name
+    path = file.path if plan.is_folder else Path(file.path).name
     target = folder / path
     part = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)

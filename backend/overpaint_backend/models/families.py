@@ -55,11 +55,13 @@ class Pipelines:
     """Names of diffusers' classes by what they are for; empty where a family has none.
 
     paint: takes a picture and a mask; does fill, remove and expand. controlled: the same with a ControlNet for
-    inpainting, used when the model's folder has one. edit: follows an instruction. text: paints from a prompt alone.
+    inpainting, used when the model's folder has one or one is installed. controlnet: the class of such a ControlNet.
+    edit: follows an instruction. text: paints from a prompt alone.
     """
 
     paint: str
     controlled: str = ""
+    controlnet: str = ""
     edit: str = ""
     text: str = ""
 
@@ -150,10 +152,6 @@ class Family:
     def cell_px(self) -> int:
         """Side of the square that can only be painted or kept as a whole."""
         return 8 if self.layout is LatentLayout.SPATIAL else 16
-
-    def is_controlled(self, has_part: Callable[[str], bool]) -> bool:
-        """Whether a model of the family brings a ControlNet to paint with. has_part: tells what its folder holds."""
-        return bool(self.pipelines.controlled) and has_part("controlnet")
 
     def mask_convention(self, is_controlled: bool) -> MaskConvention:
         """How a model of the family is told where to paint, with or without a ControlNet."""
@@ -399,6 +397,7 @@ _ALL = (
         pipelines=Pipelines(
             paint="QwenImageInpaintPipeline",
             controlled="QwenImageControlNetInpaintPipeline",
+            controlnet="QwenImageControlNetModel",
             text="QwenImagePipeline",
         ),
         main="transformer",
@@ -452,7 +451,10 @@ _ALL = (
         id="z-image",
         title="Z-Image",
         pipelines=Pipelines(
-            paint="ZImageInpaintPipeline", controlled="ZImageControlNetInpaintPipeline", text="ZImagePipeline"
+            paint="ZImageInpaintPipeline",
+            controlled="ZImageControlNetInpaintPipeline",
+            controlnet="ZImageControlNetModel",
+            text="ZImagePipeline",
         ),
         main="transformer",
         native_px=1024,
@@ -478,7 +480,10 @@ _ALL = (
         id="z-image-turbo",
         title="Z-Image-Turbo",
         pipelines=Pipelines(
-            paint="ZImageInpaintPipeline", controlled="ZImageControlNetInpaintPipeline", text="ZImagePipeline"
+            paint="ZImageInpaintPipeline",
+            controlled="ZImageControlNetInpaintPipeline",
+            controlnet="ZImageControlNetModel",
+            text="ZImagePipeline",
         ),
         main="transformer",
         native_px=1024,

@@ -17,11 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import title_for
+from .controlnets import is_controlnet_config
 from .errors import ModelError, ModelRefused
-from .layout import PICKLES, select_files
+from .layout import PICKLES, FolderFiles, select_files, select_part
 from .licences import licence_for
 from .manifest import check_relative
-from .recognise import Recognised, component_names, needed_configs, recognise_folder, recognise_tensors
+from .recognise import (
+    Recognised,
+    component_names,
+    needed_configs,
+    recognise_folder,
+    recognise_part,
+    recognise_tensors,
+)
 from .safetensors_header import read_header
 from .store import (
     InstalledModel,
@@ -41,6 +49,7 @@ __all__ = [
     "format_bytes",
     "import_all",
     "import_model",
+    "is_model_folder",
     "make_id",
     "now",
     "read_folder_configs",
@@ -55,7 +64,7 @@ _MAX_DEPTH = 8
 class Candidate:
     """A model found on the disk, not installed yet.
 
-    path: the diffusers folder or the file. files: their sizes in bytes, by path relative to ``base``.
+    path: the folder or the file. files: their sizes in bytes, by path relative to ``base``.
     """
 
     path: Path
@@ -84,9 +93,11 @@ def examine(path: Path) -> Candidate:
     if not path.is_dir():
         raise ModelRefused(f"There is no {path}.")
     folder = _snapshot(path)
-    if not (folder / "model_index.json").is_file():
-        raise ModelRefused(f"{path} is not a model's folder: it has no model_index.json.")
-    return _examine_folder(folder)
+    if (folder / "model_index.json").is_file():
+        return _examine_folder(folder)
+    if (folder / "config.json").is_file():
+        return _examine_part(folder)
+    raise ModelRefused(f"{path} is not a model's folder: it has no model_index.json.")
 
 
 def find_candidates(root: Path) -> Iterator[Path]:
@@ -101,7 +112,7 @@ def find_candidates(root: Path) -> Iterator[Path]:
         if real in seen or depth > _MAX_DEPTH:
             return
         seen.add(real)
-        if (_snapshot(folder) / "model_index.json").is_file():
+        if is_model_folder(folder):
             yield folder
             return
         try:
@@ -115,6 +126,18 @@ def find_candidates(root: Path) -> Iterator[Path]:
                 yield entry
 
     yield from walk(root, 0)
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a folder is one model or ControlNet, or the hub's cache of one; its parts are not models of their own."""
+    folder = _snapshot(path)
+    if (folder / "model_index.json").is_file():
+        return True
+    config = folder / "config.json"
+    try:
+        return config.is_file() and is_controlnet_config(_read_object(config, path.name))
+    except ModelRefused:
+        return False
 
 
 def import_model(
@@ -166,7 +189,6 @@ def import_model(
                 f"{found.path} could not be copied into {store.root}. Check that the disk has room and can be read.",
                 detail=str(error),
             ) from error
-        is_folder = recognised.kind == "diffusers"
         base = found.base if link else staging.files
         return staging.publish(
             InstalledModel(
@@ -174,7 +196,7 @@ def import_model(
                 title=title_for(_name_of(found.path)),
                 family=recognised.family,
                 kind=recognised.kind,
-                path=base if is_folder else base / found.path.name,
+                path=base if found.path == found.base else base / found.path.name,
                 base=base,
                 is_external=link,
                 licence=terms.id,
@@ -279,7 +301,19 @@ def _examine_folder(folder: Path) -> Candidate:
         for file in (folder / component).iterdir():
             if file.is_file():
                 sizes[f"{component}/{file.name}"] = file.stat().st_size
-    chosen = select_files(sizes, components, name)
+    return _candidate(folder, recognised, sizes, select_files(sizes, components, name))
+
+
+def _examine_part(folder: Path) -> Candidate:
+    name = _name_of(folder)
+    recognised = recognise_part(_read_object(folder / "config.json", name), name)
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
+    return _candidate(folder, recognised, sizes, select_part(sizes, name))
+
+
+def _candidate(
+    folder: Path, recognised: Recognised, sizes: Mapping[str, int], chosen: FolderFiles
+) -> Candidate:
     for path in chosen.paths:
         if path.endswith(".safetensors"):
             read_header(folder / path)
@@ -364,7 +398,7 @@ def import_all(
 ) -> Iterator[Outcome]:
     """Install every model below ``root``; what was taken from there before is left as it is.
 
-    Parts of models (VAEs, ControlNets, text encoders) and what cannot be run come back with the reason.
+    Parts of models (VAEs, text encoders) and what cannot be run come back with the reason.
     """
     known = {model.source for model in store.models(include_hidden=True)}
     for path in find_candidates(root):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .errors import ModelRefused
 
-__all__ = ["PICKLES", "FolderFiles", "is_plain_text", "select_files"]
+__all__ = ["PICKLES", "FolderFiles", "is_plain_text", "select_files", "select_part"]
 
 PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"})
 """Endings of formats that can run code when they are opened."""
@@ -57,16 +57,37 @@ def select_files(sizes: Mapping[str, int], components: Iterable[str], name: str)
         chosen += [path for path in inside if is_plain_text(path) and path not in index_names]
         if _NO_WEIGHTS.fullmatch(component):
             continue
-        weights, found = _weights(inside, sizes)
+        weights, found = _whole_weights(inside, index_names, sizes)
         if not weights:
             raise ModelRefused(_refusal(component, inside, name))
         chosen += weights
-        if len(weights) > 1:  # shards need their table; names of it vary with the variant
-            chosen += [
-                path for path in index_names if _variant_of_index(path) == found and ".safetensors." in path
-            ]
         variant = variant or found
     return FolderFiles(tuple(sorted(set(chosen) & set(sizes))), variant)
+
+
+def select_part(sizes: Mapping[str, int], name: str) -> FolderFiles:
+    """Choose among the files of a folder that is one part of a model, with ``config.json`` beside its weights.
+
+    Raises:
+        ModelRefused: it has no safetensors, or not all of them.
+    """
+    inside = [path for path in sizes if "/" not in path]
+    weights, variant = _whole_weights(inside, [path for path in inside if ".index." in path], sizes)
+    if not weights:
+        raise ModelRefused(_refusal("", inside, name))
+    return FolderFiles(("config.json", *sorted(weights)), variant)
+
+
+def _whole_weights(
+    inside: Iterable[str], index_names: Iterable[str], sizes: Mapping[str, int]
+) -> tuple[list[str], str]:
+    """The weights among the files of a part and their variant; shards with their table, whose name varies likewise."""
+    weights, variant = _weights(inside, sizes)
+    if len(weights) > 1:
+        weights += [
+            path for path in index_names if _variant_of_index(path) == variant and ".safetensors." in path
+        ]
+    return weights, variant
 
 
 def _weights(inside: Iterable[str], sizes: Mapping[str, int]) -> tuple[list[str], str]:
@@ -95,9 +116,11 @@ def _variant_of_index(path: str) -> str:
 
 def _refusal(component: str, inside: Iterable[str], name: str) -> str:
     endings = {"." + path.rpartition(".")[2] for path in inside}
+    part = f"its part “{component}”" if component else "its weights"
     if endings & PICKLES and ".safetensors" not in endings:
         return (
-            f"{name} has its part “{component}” only as a pickle (.bin, .ckpt or .pt): opening it could run any program "
-            "that is hidden in it. Get the model as .safetensors."
+            f"{name} has {part} only as a pickle (.bin, .ckpt or .pt): opening it could run any program that is hidden in "
+            "it. Get the model as .safetensors."
         )
-    return f"{name} is not whole: the weights of its part “{component}” are missing. Get it again."
+    missing = f"the weights of {part}" if component else part
+    return f"{name} is not whole: {missing} are missing. Get it again."

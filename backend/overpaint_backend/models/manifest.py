@@ -25,7 +25,7 @@ FILES_FOLDER = "files"
 """Where a model's own files are, beside its manifest."""
 
 _FORMAT = 1
-_KINDS = frozenset({"diffusers", "single-file", "denoiser", "lora"})
+_KINDS = frozenset({"diffusers", "single-file", "denoiser", "controlnet", "lora"})
 _MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -43,8 +43,9 @@ class InstalledModel:
     """A model that is here, whole.
 
     kind: "diffusers" (a folder with model_index.json), "single-file" (a checkpoint with all its parts), "denoiser" (the
-        network alone: it needs a base model of its family), "lora".
-    path: the folder, or the file unless kind is "diffusers".
+        network alone) or "controlnet" (what shows the network its surroundings), which both need a base model of their
+        family, "lora".
+    path: the file, or the folder of kind "diffusers" and of a ControlNet with a config of its own.
     base: the folder that ``files`` are relative to. is_external: it is not ours and is never changed or deleted.
     commercial_use: None if unknown or if it depends on who uses it. variant: "fp16" and such if the weights' file names
         carry it, else empty. source: where it came from. revision: the hub's commit, empty for local files.
@@ -83,7 +84,7 @@ def to_plain(model: InstalledModel) -> dict[str, Any]:
     plain: dict[str, Any] = {"format": _FORMAT, **asdict(model)}
     del plain["path"], plain["base"], plain["is_external"]
     plain["folder"] = str(model.base.absolute()) if model.is_external else None
-    plain["file"] = None if model.kind == "diffusers" else model.path.name
+    plain["file"] = None if model.path == model.base else model.path.name
     return plain
 
 

@@ -12,11 +12,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .controlnets import config_from_tensors, families_of_config, is_controlnet_config
 from .errors import ModelRefused
 from .families import family_of_index
 from .safetensors_header import Tensor
 
-__all__ = ["Recognised", "component_names", "needed_configs", "recognise_folder", "recognise_tensors"]
+__all__ = [
+    "Recognised",
+    "component_names",
+    "needed_configs",
+    "recognise_folder",
+    "recognise_part",
+    "recognise_tensors",
+]
 
 Tensors = Mapping[str, Tensor]
 
@@ -54,18 +62,27 @@ _LORA_DOWN = re.compile(
 )
 
 
+_PACKED = (".scale_weight", ".weight_scale", ".comfy_quant", ".qweight", "scaled_fp8")
+"""Ends of names that stand beside numbers which mean nothing without them: ComfyUI's scaled fp8 and int8, and Nunchaku's."""
+
+
 def recognise_tensors(tensors: Tensors, name: str) -> Recognised:
     """What the file with these tensors is. name: of the file, for the message alone.
 
     Raises:
         ModelRefused: nothing Overpaint can run.
     """
+    if any(key.endswith(_PACKED) for key in tensors):
+        raise ModelRefused(
+            f"{name} has its numbers packed for another program, so that they fit a smaller card. Take the file in bf16, fp16 "
+            "or plain fp8."
+        )
     downs = _lora_downs(tensors)
     if downs:
         return _recognise_lora(downs, name)
     if any(part in key for key in tensors for part in (".hada_w1_a", ".lokr_w1", ".lokr_w2")):
         raise ModelRefused(f"{name} is a LoHa or LoKr. Overpaint can use plain LoRA only.")
-    for recognise in (_recognise_unet, _recognise_transformer):
+    for recognise in (_recognise_controlnet, _recognise_unet, _recognise_transformer):
         found = recognise(tensors, name)
         if found is not None:
             return found
@@ -79,12 +96,6 @@ def recognise_tensors(tensors: Tensors, name: str) -> Recognised:
 
 _PARTS = {
     "a VAE": ("decoder.conv_in.weight", "first_stage_model.decoder.conv_in.weight"),
-    "a ControlNet": (
-        "controlnet_cond_embedding.conv_in.weight",
-        "control_model.time_embed.0.weight",
-        "control_all_x_embedder.2-1.weight",
-        "controlnet_x_embedder.weight",
-    ),
     "a text encoder": (
         "text_model.encoder.layers.0.mlp.fc1.weight",
         "encoder.block.0.layer.0.SelfAttention.q.weight",
@@ -92,6 +103,31 @@ _PARTS = {
     ),
     "an upscaler": ("model.0.weight", "conv_first.weight"),
 }
+
+
+_CONTROLNETS = (
+    "controlnet_cond_embedding.conv_in.weight",
+    "control_model.time_embed.0.weight",
+    "controlnet_x_embedder.weight",
+)
+
+
+def _recognise_controlnet(tensors: Tensors, name: str) -> Recognised | None:
+    """Before all others: a ControlNet has the names of the network it was copied from as well."""
+    config = config_from_tensors(tensors, {})
+    if config is not None:
+        return _controlnet(config, name)
+    if any(key in tensors for key in _CONTROLNETS):
+        raise ModelRefused(
+            f"{name} is a ControlNet alone, not a model that paints. Overpaint uses those for inpainting with Qwen-Image "
+            "and Z-Image."
+        )
+    return None
+
+
+def _controlnet(config: Mapping[str, Any], name: str) -> Recognised:
+    family, *others = families_of_config(config, name)
+    return Recognised(family=family, kind="controlnet", alternatives=tuple(others))
 
 
 def _recognise_unet(tensors: Tensors, name: str) -> Recognised | None:
@@ -102,8 +138,6 @@ def _recognise_unet(tensors: Tensors, name: str) -> Recognised | None:
         return None
     prefix = _LDM if is_ldm else ""
     if not is_ldm and "time_embedding.linear_1.weight" not in tensors:
-        return None
-    if "controlnet_cond_embedding.conv_in.weight" in tensors:
         return None
     attention = [
         tensor.shape[-1]
@@ -350,6 +384,20 @@ def recognise_folder(
     pair = ("z-image", "z-image-turbo")
     alternatives = tuple(other for other in pair if family.id in pair and other != family.id)
     return Recognised(family=family.id, kind="diffusers", alternatives=alternatives)
+
+
+def recognise_part(config: Mapping[str, Any], name: str) -> Recognised:
+    """What the folder is that has a ``config.json`` and no ``model_index.json``.
+
+    Raises:
+        ModelRefused: nothing Overpaint can use.
+    """
+    if not is_controlnet_config(config):
+        raise ModelRefused(
+            f"{name} is one part of a model ({config.get('_class_name', 'of no known kind')}), not a model that paints. "
+            "Take the folder with model_index.json."
+        )
+    return _controlnet(config, name)
 
 
 def needed_configs(components: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -15,10 +15,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from overpaint_backend.models.companions import Companions
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.store import InstalledModel
 from overpaint_protocol.errors import EngineError
 
+from .parts import load_controlnet, load_network, separate
 from .single_file import load_single_file
 
 __all__ = ["Loaded", "load_pipeline", "quiet", "share_pipeline"]
@@ -46,30 +48,40 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def load_pipeline(model: InstalledModel, family: Family, dtype: torch.dtype) -> Loaded:
-    """Load ``model`` into main memory.
+def load_pipeline(
+    model: InstalledModel, family: Family, dtype: torch.dtype, companions: Companions
+) -> Loaded:
+    """Load ``model`` and what it is run with into main memory.
 
     Raises:
         EngineError: files are missing or do not fit together.
         MemoryError, RuntimeError: memory ran out.
     """
+    whole = companions.base or model
     try:
-        is_controlled = family.is_controlled(model.has_part)
         with quiet():
-            pipeline = _load(
-                model, family.pipelines.controlled if is_controlled else family.pipelines.paint, dtype
-            )
+            parts: dict[str, Any] = {}
+            if companions.base is not None:
+                parts[family.main] = load_network(model, whole.path, family, dtype)
+            if companions.controlnet is not None and not whole.has_part("controlnet"):
+                parts["controlnet"] = load_controlnet(companions.controlnet, whole.path, family, dtype)
+            is_controlled = companions.is_controlled(model, family)
+            class_name = family.pipelines.controlled if is_controlled else family.pipelines.paint
+            pipeline = _load(whole, class_name, dtype, parts)
     except _UNFIT as error:
+        checks = ", ".join(f"overpaint models verify {each.id}" for each in (model, *companions.models))
         raise EngineError(
-            f"“{model.title}” cannot be loaded. Check it with: overpaint models verify {model.id}",
+            f"“{model.title}” cannot be loaded. Check it with: {checks}",
             detail=f"{type(error).__name__}: {error}",
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     main = getattr(pipeline, family.main)
+    if is_controlled:
+        separate(pipeline.controlnet, main)
     main.register_to_config(
         **{key: value for key, value in family.main_config.items() if key not in main.config}
     )
-    native_px = model.native_px or _native_px(model, family)
+    native_px = model.native_px or whole.native_px or _native_px(whole, family)
     return Loaded(pipeline, is_controlled, native_px)
 
 
@@ -85,7 +97,7 @@ def share_pipeline(pipeline: Any, class_name: str) -> Any:
     return shared
 
 
-def _load(model: InstalledModel, class_name: str, dtype: torch.dtype) -> Any:
+def _load(model: InstalledModel, class_name: str, dtype: torch.dtype, parts: dict[str, Any]) -> Any:
     import diffusers
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
@@ -94,9 +106,9 @@ def _load(model: InstalledModel, class_name: str, dtype: torch.dtype) -> Any:
         library.set_verbosity_error()
         library.disable_progress_bar()
     pipeline_class = getattr(diffusers, class_name)
-    options: dict[str, Any] = {}
+    options = dict(parts)
     if "safety_checker" in inspect.signature(pipeline_class.__init__).parameters:
-        options = {"safety_checker": None, "requires_safety_checker": False}
+        options |= {"safety_checker": None, "requires_safety_checker": False}
     if "processor" in inspect.signature(pipeline_class.__init__).parameters:
         from .processor import PictureProcessor
 
@@ -119,12 +131,12 @@ def _native_px(model: InstalledModel, family: Family) -> int:
     """What the weights themselves say: a UNet's config knows the side of its latents."""
     if family.main != "unet" or model.kind == "single-file":
         return family.native_px
-    cells = _config(model.path / "unet").get("sample_size")
-    blocks = _config(model.path / family.autoencoder).get("block_out_channels")
+    cells = _read(model.path / "unet" / "config.json").get("sample_size")
+    blocks = _read(model.path / family.autoencoder / "config.json").get("block_out_channels")
     if not isinstance(cells, int) or not isinstance(blocks, list):
         return family.native_px
     return cells * 2 ** (len(blocks) - 1)
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

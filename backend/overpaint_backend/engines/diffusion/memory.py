@@ -15,6 +15,7 @@ import torch
 
 from overpaint_backend.engines.base import Device, MakeRoom
 from overpaint_backend.engines.devices import DeviceMemory, main_memory
+from overpaint_backend.models.companions import Companions
 from overpaint_backend.models.errors import ModelRefused
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.safetensors_header import read_header
@@ -154,9 +155,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def too_large(family: Family, dtype: torch.dtype, device: torch.device, detail: str) -> OutOfMemory:
-    """The error for a model that found no room, with what it needs and what there is."""
-    needed = family.memory_bytes(str(dtype).removeprefix("torch.")) / 1e9
+def too_large(family: Family, needed_bytes: int, device: torch.device, detail: str) -> OutOfMemory:
+    """The error for a model that found no room for ``needed_bytes`` of weights, with what there is."""
+    needed = needed_bytes / 1e9
     memory = memory_of(device)
     place = "This machine" if memory.is_main else "The graphics card"
     return OutOfMemory(
@@ -167,10 +168,19 @@ def too_large(family: Family, dtype: torch.dtype, device: torch.device, detail: 
     )
 
 
-def weight_bytes(model: InstalledModel, device: Device) -> int:
-    """Bytes of the model's weights once loaded on ``device``; judged by the headers of its files."""
-    dtype = choose_dtype(choose_device(device), model.total_bytes)
-    return sum(_weights_in(model.base / file.path) for file in model.files) * dtype.itemsize
+def weight_bytes(model: InstalledModel, family: Family, companions: Companions, device: Device) -> int:
+    """Bytes of all weights once loaded on ``device``; judged by the headers of the files."""
+    dtype = choose_dtype(choose_device(device), model.total_bytes + companions.total_bytes)
+    weights = 0
+    for each in (model, *companions.models):
+        # A bare network stands in for that of its base.
+        left_out = f"{family.main}/" if each is companions.base else None
+        weights += sum(
+            _weights_in(each.base / file.path)
+            for file in each.files
+            if left_out is None or not file.path.startswith(left_out)
+        )
+    return weights * dtype.itemsize
 
 
 def free_unused() -> None:

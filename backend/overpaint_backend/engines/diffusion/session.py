@@ -7,10 +7,10 @@ the steps, and the result goes back to the request's size. What a family is like
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from overpaint_backend.engines.base import Device, FillRequest, FillResult, MakeRoom, OnStep
+from overpaint_backend.models.companions import Companions
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.loras import choose_loras
 from overpaint_backend.models.store import InstalledModel, ModelStore
@@ -34,6 +34,7 @@ class DiffusionSession:
         store: where the LoRAs of jobs are.
         device: where to compute.
         make_room: closes what else is loaded.
+        companions: what it is run with.
 
     Raises:
         EngineError: it cannot be loaded.
@@ -47,12 +48,15 @@ class DiffusionSession:
         store: ModelStore,
         device: Device,
         make_room: MakeRoom,
+        companions: Companions,
     ) -> None:
         self._family = family
         self._store = store
         self._device = choose_device(device)
-        self._dtype = choose_dtype(self._device, model.total_bytes)
-        self._model, self._starts = _load_within_memory(model, family, self._device, self._dtype, make_room)
+        self._dtype = choose_dtype(self._device, model.total_bytes + companions.total_bytes)
+        controlnet_bytes = 0 if companions.controlnet is None else companions.controlnet.total_bytes
+        self._needed_bytes = family.memory_bytes(str(self._dtype).removeprefix("torch.")) + controlnet_bytes
+        self._model, self._starts = self._load(model, companions, make_room)
 
     def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
         """Paint what the request's mask covers.
@@ -100,7 +104,7 @@ class DiffusionSession:
             model.release()
             free_unused()
             if model.placement.save() is None:
-                raise too_large(self._family, self._dtype, self._device, detail)
+                raise too_large(self._family, self._needed_bytes, self._device, detail)
 
     def _paint(self, model: Model, request: FillRequest, progress: Progress) -> NDArray[np.float32]:
         wanted = request.settings.loras
@@ -110,29 +114,25 @@ class DiffusionSession:
             return start.frame.leave(start.picture)
         return start.frame.leave(model.sample(request, start, loras, progress))
 
+    def _load(
+        self, model: InstalledModel, companions: Companions, make_room: MakeRoom
+    ) -> tuple[Model | None, StartMaker]:
+        family = self._family
+        try:
+            loaded = load_pipeline(model, family, self._dtype, companions)
+            return (
+                Model(loaded, family, self._device, self._dtype, make_room),
+                StartMaker(family, loaded.native_px, loaded.is_controlled),
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            detail = f"{type(error).__name__}: {error}"
+        # Outside of the except clause: the traceback there would keep what was loaded alive.
+        free_unused()
+        raise too_large(family, self._needed_bytes, self._device, detail)
+
     def _loaded(self) -> Model:
         if self._model is None:
             raise EngineError("The model was unloaded. Try again.")
         return self._model
-
-
-def _load_within_memory(
-    model: InstalledModel,
-    family: Family,
-    device: torch.device,
-    dtype: torch.dtype,
-    make_room: MakeRoom,
-) -> tuple[Model | None, StartMaker]:
-    try:
-        loaded = load_pipeline(model, family, dtype)
-        return (
-            Model(loaded, family, device, dtype, make_room),
-            StartMaker(family, loaded.native_px, loaded.is_controlled),
-        )
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        detail = f"{type(error).__name__}: {error}"
-    # Outside of the except clause: the traceback there would keep what was loaded alive.
-    free_unused()
-    raise too_large(family, dtype, device, detail)

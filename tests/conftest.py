@@ -1,0 +1,46 @@
+"""The rule for tests that need CUDA: they run wherever it is, and are counted aloud where it is not."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+_NOT_RUN = pytest.StashKey[int]()
+
+
+def _has_cuda() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.hookimpl(trylast=True)  # after other markers were chosen by
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if not needing or _has_cuda():
+        return
+    config.stash[_NOT_RUN] = len(needing)
+    config.hook.pytest_deselected(items=needing)
+    items[:] = [item for item in items if item not in needing]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)  # with xdist it is the workers that collect
+    if output is not None:
+        output["gpu_not_run"] = session.config.stash.get(_NOT_RUN, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    # Each worker collects all tests.
+    node.config.stash[_NOT_RUN] = getattr(node, "workeroutput", {}).get("gpu_not_run", 0)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    count = config.stash.get(_NOT_RUN, 0)
+    if count:
+        terminalreporter.write_line(f"{count} gpu tests not run: no CUDA here", yellow=True)
