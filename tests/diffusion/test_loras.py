@@ -73,6 +73,36 @@ def test_a_mix_is_the_same_whatever_was_mixed_before(open_session, toy_loras, fa
     assert np.array_equal(plain, mixed(session))
 
 
+@pytest.mark.parametrize(
+    ("family_id", "layout", "parts"),
+    [
+        ("sd15", "kohya", ["unet", "text_encoder"]),
+        ("sdxl", "kohya", ["unet", "text_encoder", "text_encoder_2"]),
+        ("sdxl", "kohya-sgm", ["unet", "text_encoder", "text_encoder_2"]),
+    ],
+)
+def test_trainers_names_and_scales_mean_the_same(open_session, odd_lora, toy, family_id, layout, parts):
+    session = open_session(family_id)
+    one, other = (
+        odd_lora(lora_tensors(toy(family_id), parts, layout=name), family_id) for name in ("peft", layout)
+    )
+    assert np.array_equal(mixed(session, (one, 0.5)), mixed(session, other))
+
+
+def test_joined_layers_of_flux_mean_the_same_as_separate_ones(open_session, odd_lora):
+    session = open_session("flux1-dev")
+    down, up = torch.randn(2, 32), torch.randn(96, 2)
+    joined = {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(2.0)}
+    kohya = {f"lora_unet_double_blocks_0_img_attn_qkv.{name}": tensor for name, tensor in joined.items()}
+    peft = {}
+    for name, part in zip(("to_q", "to_k", "to_v"), up.chunk(3), strict=True):
+        layer = f"transformer.transformer_blocks.0.attn.{name}"
+        peft |= {f"{layer}.lora_A.weight": down.clone(), f"{layer}.lora_B.weight": part.contiguous()}
+    one, other = odd_lora(kohya, "flux1-dev"), odd_lora(peft, "flux1-dev")
+    assert np.array_equal(mixed(session, one), mixed(session, other))
+    assert not np.array_equal(mixed(session, one)[HOLE], mixed(session)[HOLE])
+
+
 def test_after_a_fill_without_nothing_of_a_lora_is_left(open_session, toy_loras):
     session = open_session("sd15")
     before_image = mixed(session)
