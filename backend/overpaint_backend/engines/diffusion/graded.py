@@ -44,7 +44,7 @@ class GradedMask:
             prepared = prepare(levels, *args, **kwargs)
             self._mask = prepared[0] if isinstance(prepared, tuple) else prepared
             self._laid_out = self._mask.clone()
-            self._open(1.0)
+            self._open(1.0)  # how many steps there will be is known after the first
             return prepared
 
         pipeline.prepare_mask_latents = prepare_graded
@@ -55,11 +55,14 @@ class GradedMask:
             self._mask = self._laid_out = None
 
     def after(self, step: int, steps: int) -> None:
-        """Let go of the cells whose turn it is once ``step``, counted from 0, of ``steps`` is done."""
-        self._open(max(0.0, 1 - (step + 2) / steps))
+        """Let go of the cells whose turn it is once ``step``, counted from 0, of ``steps`` is done.
 
-    def _open(self, left: float) -> None:
-        """Open the cells that are changed from here on, with the share ``left`` of the steps to go after the next one."""
+        A cell takes part in as many of the last steps as its level of them rounds to, so the faintest in none.
+        """
+        left = steps - (step + 1)
+        self._open((left - 0.5) / steps)
+
+    def _open(self, level: float) -> None:
+        """Have the next step change the cells from ``level`` on."""
         if self._mask is not None and self._laid_out is not None:
-            is_open = (self._laid_out >= 1) | (self._laid_out > left)
-            self._mask.copy_(is_open)
+            self._mask.copy_(self._laid_out >= level)
