@@ -202,13 +202,13 @@ def test_growing_changes_what_the_engine_paints_and_not_the_layer():
     prepared = prepare(job)
     assert set(np.unique(prepared.request.mask)) == {0, 1}
     assert prepared.request.mask.sum() == 24
-    assert render(prepared, 0, InvertEngine().open(Device()), ignore).target == Rect(4, 4, 2, 2)
+    assert render(prepared, (0,), InvertEngine().open(Device()), ignore)[0].target == Rect(4, 4, 2, 2)
 
 
 def test_variants_share_what_was_prepared():
     prepared = prepare(job_for(document(PixelFormat.RGBA8), mark(np.s_[2:9, 3:9])))
     session = InvertEngine().open(Device())
-    first, second, again = (render(prepared, seed, session, ignore).data for seed in (1, 2, 1))
+    first, second, again = (render(prepared, (seed,), session, ignore)[0].data for seed in (1, 2, 1))
     assert first == again
     assert first != second
 

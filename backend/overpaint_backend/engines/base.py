@@ -7,7 +7,7 @@ gets arrays and gives arrays, and reports steps on the way. Installing a package
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from overpaint_protocol.messages import EngineInfo, GenerationSettings
 
 __all__ = [
+    "BatchSession",
     "Cancelled",
     "ChangingProvider",
     "Device",
@@ -67,7 +68,8 @@ class FillRequest:
 
     image: (H, W, 3) float32 in [0, 1], encoded with the sRGB curve. What lies under the mask or is not ``known``
         is arbitrary, but for an edit, or a strength below 1: to these counts what lies under the mask.
-    mask: (H, W) float32 in [0, 1]; everything above 0 is to be painted in full, blending is the caller's business.
+    mask: (H, W) float32 in [0, 1]; everything above 0 is to be painted, blending is the caller's business. An engine may
+        stay the nearer to what is there the lower the value is, measured against the highest.
     known: (H, W) bool; False is nothing to learn from: outside the canvas, or transparent.
     operation: what the artist asked for.
     prompt, negative_prompt: may be empty; engines that follow none ignore them.
@@ -145,6 +147,23 @@ class EngineSession(Protocol):
 
     def close(self) -> None:
         """Give back memory and devices. Calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class BatchSession(EngineSession, Protocol):
+    """A session that may paint several variants in about the time of one."""
+
+    def batch_limit(self, request: FillRequest) -> int:
+        """For how many variants of ``request`` at once there is room now; 1 where that would not be faster."""
+        ...
+
+    def fill_batch(self, request: FillRequest, seeds: Sequence[int], on_step: OnStep) -> list[FillResult]:
+        """Paint a variant for each of ``seeds``, in that order; the request's own seed does not count.
+
+        A variant is the one that its seed gives alone, up to the rounding of sums in another order. Previews show the
+        first one. Raises as ``fill`` does.
+        """
         ...
 
 

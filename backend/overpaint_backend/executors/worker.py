@@ -16,10 +16,18 @@ from functools import partial
 from pathlib import Path
 
 from overpaint_backend.engines.arbiter import Arbiter
-from overpaint_backend.engines.base import Cancelled, Device, OnStep, Step
+from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, Step
 from overpaint_backend.engines.devices import device_memory
 from overpaint_backend.engines.registry import EngineRegistry
-from overpaint_backend.imaging.pipeline import FillJob, FillOutput, Prepared, prepare, render, render_preview
+from overpaint_backend.imaging.pipeline import (
+    FillJob,
+    FillOutput,
+    Prepared,
+    batch_size,
+    prepare,
+    render,
+    render_preview,
+)
 from overpaint_backend.jobs.choice import choose_engine
 from overpaint_protocol import codec
 from overpaint_protocol.errors import EngineError, OutOfMemory, OverpaintError
@@ -133,17 +141,25 @@ class _Run:
         self._note("load", started)
         pace.painting(time.monotonic())
         self._enter("painting")
-        for variant in range(job.first_variant, request.variants):
-            seed = (job.seed + variant) % (MAX_SEED + 1)
-            output = self._arbiter.use(
-                self._engine_id,
-                partial(render, prepared, seed, on_step=self._step_listener(prepared, variant, pace)),
-            )
-            self._add(
-                {name: took for name, took in output.timings_ms.items() if name not in prepared.timings_ms}
-            )
-            self._send_variant(variant, seed, self._engine_id, output)
+        variant = job.first_variant
+        while variant < request.variants:
+            for output in self._arbiter.use(self._engine_id, partial(self._paint, prepared, variant, pace)):
+                took_ms = output.timings_ms.items()
+                self._add({name: took for name, took in took_ms if name not in prepared.timings_ms})
+                self._send_variant(variant, self._seed(variant), self._engine_id, output)
+                variant += 1
         pace.finished(time.monotonic())
+
+    def _paint(
+        self, prepared: Prepared, variant: int, pace: RunPace, session: EngineSession
+    ) -> list[FillOutput]:
+        """The next variants from ``variant`` on, as many as the session makes at once."""
+        count = batch_size(prepared, session, self._job.request.variants - variant)
+        seeds = [self._seed(variant + index) for index in range(count)]
+        return render(prepared, seeds, session, self._step_listener(prepared, variant, count, pace))
+
+    def _seed(self, variant: int) -> int:
+        return (self._job.seed + variant) % (MAX_SEED + 1)
 
     def _begin_pace(self, prepared: Prepared) -> RunPace:
         variants = self._job.request.variants - self._job.first_variant
@@ -187,13 +203,13 @@ class _Run:
         if self._link.is_stopped(self._job.run):
             raise Cancelled
 
-    def _step_listener(self, prepared: Prepared, variant: int, pace: RunPace) -> OnStep:
+    def _step_listener(self, prepared: Prepared, variant: int, count: int, pace: RunPace) -> OnStep:
         first, variants = self._job.first_variant, self._job.request.variants
 
         def on_step(step: Step) -> None:
             self._check_stopped()
             now = time.monotonic()
-            reached = variant + min(1.0, max(0.0, step.fraction))
+            reached = variant + count * min(1.0, max(0.0, step.fraction))
             pace.reached((reached - first) / (variants - first), now)
             # An engine that is tried again when memory ran out begins anew; what is shown does not go back.
             self._fraction = max(self._fraction, reached / variants)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint_backend.engines.base import EngineSession, FillRequest, OnStep, OperationName
+from overpaint_backend.engines.base import BatchSession, EngineSession, FillRequest, OnStep, OperationName
 from overpaint_protocol.errors import EmptySelection, EngineError, InvalidImage
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import Expand, GenerationSettings, Operation, Remove, operation_name
@@ -29,7 +29,16 @@ from .preview import MAX_PREVIEW_PIXELS, Preview, encode_preview
 from .raster import Raster
 from .resample import bounded_size, resize
 
-__all__ = ["FillJob", "FillOutput", "Prepared", "prepare", "render", "render_preview", "run_fill"]
+__all__ = [
+    "FillJob",
+    "FillOutput",
+    "Prepared",
+    "batch_size",
+    "prepare",
+    "render",
+    "render_preview",
+    "run_fill",
+]
 
 _KNOWN_ALPHA = np.float32(1 / 16)
 """Below this the color of an 8-bit pixel has too few steps left to learn from."""
@@ -99,7 +108,7 @@ def run_fill(job: FillJob, session: EngineSession, on_step: OnStep) -> FillOutpu
         OverpaintError: as ``EngineSession.fill``.
         Cancelled: ``on_step`` did.
     """
-    return render(prepare(job), job.seed, session, on_step)
+    return render(prepare(job), (job.seed,), session, on_step)[0]
 
 
 def prepare(job: FillJob) -> Prepared:
@@ -116,7 +125,7 @@ def prepare(job: FillJob) -> Prepared:
         selection = _selection(job)
         if not (selection > 0).any():
             raise EmptySelection("Nothing is selected. Select the area to change and try again.")
-        mask = grow(selection, job.grow_px or 0).astype(np.float32)
+        mask = grow(selection, job.grow_px).astype(np.float32) if job.grow_px else selection
     operation = job.operation
     request = FillRequest(
         image=raster.rgb,
@@ -131,8 +140,12 @@ def prepare(job: FillJob) -> Prepared:
     return Prepared(job, request, selection, clock.timings_ms)
 
 
-def render(prepared: Prepared, seed: int, session: EngineSession, on_step: OnStep) -> FillOutput:
-    """Make one variant.
+def render(
+    prepared: Prepared, seeds: Sequence[int], session: EngineSession, on_step: OnStep
+) -> list[FillOutput]:
+    """Make a variant for each of ``seeds``, together if there are several: ``batch_size`` says how many may be.
+
+    Each output has its share of the time the engine took.
 
     Raises:
         EngineError: the engine's picture has another size than it was asked for or holds NaN or infinity, or the
@@ -140,10 +153,26 @@ def render(prepared: Prepared, seed: int, session: EngineSession, on_step: OnSte
         OverpaintError: as ``EngineSession.fill``.
         Cancelled: ``on_step`` did.
     """
-    job = prepared.job
-    clock = _Stopwatch(prepared.timings_ms)
+    clock = _Stopwatch()
     with clock.stage("engine"):
-        painted = session.fill(replace(prepared.request, seed=seed), on_step).image
+        if len(seeds) > 1 and isinstance(session, BatchSession):
+            results = session.fill_batch(prepared.request, seeds, on_step)
+        else:
+            results = [session.fill(replace(prepared.request, seed=seed), on_step) for seed in seeds]
+    share_ms = {stage: took_ms / len(seeds) for stage, took_ms in clock.timings_ms.items()}
+    return [_finish(prepared, result.image, share_ms) for result in results]
+
+
+def batch_size(prepared: Prepared, session: EngineSession, variants: int) -> int:
+    """How many of the next ``variants``, at least 1, the session should make together."""
+    if variants > 1 and isinstance(session, BatchSession):
+        return max(1, min(variants, session.batch_limit(prepared.request)))
+    return 1
+
+
+def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping[str, float]) -> FillOutput:
+    job = prepared.job
+    clock = _Stopwatch({**prepared.timings_ms, **engine_ms})
     if painted.shape != prepared.request.image.shape:
         raise EngineError(
             "The engine returned a picture of another size. Choose another engine.",

@@ -103,6 +103,8 @@ class Family:
     has_controlnets: whether ControlNets for structure exist for it.
     layout: of the latents between steps.
     lora_base: what its LoRAs are made for; families with the same one share them. Empty if it takes none.
+    batched: whether its pipelines make several pictures, each of a seed of its own, in one call. controlled_batched: the
+        same with a ControlNet.
     few_step: known ways to fewer steps.
     references: pictures it can be shown beside the one to change.
     has_alpha: whether it paints transparency.
@@ -138,6 +140,8 @@ class Family:
     has_controlnets: bool = False
     layout: LatentLayout = LatentLayout.SPATIAL
     lora_base: str = ""
+    batched: bool = True
+    controlled_batched: bool = True
     few_step: tuple[FewStep, ...] = ()
     references: int = 0
     has_alpha: bool = False
@@ -160,6 +164,10 @@ class Family:
     def takes_strength(self, is_controlled: bool) -> bool:
         """Whether a model of the family can stay near what is there, with or without a ControlNet."""
         return self.strength is not None and self.mask_convention(is_controlled) is not MaskConvention.CONTROL
+
+    def makes_batches(self, is_controlled: bool) -> bool:
+        """Whether a model of the family can make several pictures in one call, with or without a ControlNet."""
+        return self.controlled_batched if is_controlled else self.batched
 
     def memory_bytes(self, dtype: str) -> int:
         """Bytes of all weights in ``dtype``, a key of BYTES_PER_WEIGHT."""
@@ -462,6 +470,7 @@ _ALL = (
         mask=MaskConvention.LATENTS,
         controlled_mask=MaskConvention.CONTROL,
         neutral_control="control_image",
+        controlled_batched=False,
         has_controlnets=True,
         trained_to_fill=False,
         guidance=5.0,
@@ -491,6 +500,7 @@ _ALL = (
         mask=MaskConvention.LATENTS,
         controlled_mask=MaskConvention.CONTROL,
         neutral_control="control_image",
+        controlled_batched=False,
         has_controlnets=True,
         trained_to_fill=False,
         guidance=0.0,
@@ -545,6 +555,7 @@ _ALL = (
         scheduler="DDPMScheduler",
         strength=None,
         remove_strength=None,
+        batched=False,
         parameters=4.9 * _B,
         largest=1.84 * _B,
         licence="Apache-2.0",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,26 @@ _NEUTRAL_GREY = 128
 
 
 def call_arguments(
-    request: FillRequest, start: Start, family: Family, accepted: Collection[str], *, is_controlled: bool
+    request: FillRequest,
+    seeds: Sequence[int],
+    start: Start,
+    family: Family,
+    accepted: Collection[str],
+    *,
+    is_controlled: bool,
 ) -> dict[str, Any]:
     """The arguments of a call, apart from its listeners.
 
     Args:
         request: what to paint.
+        seeds: one for each picture to make of it.
         start: what to begin with.
         family: of the model.
         accepted: names of the arguments the pipeline for ``start.task`` has.
         is_controlled: whether that pipeline has a ControlNet.
     """
     frame = start.frame
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     arguments: dict[str, Any] = {
         **family.extra,
         **_pictures(start, family, is_controlled=is_controlled),
@@ -39,7 +47,8 @@ def call_arguments(
         "height": frame.work.height,
         "width": frame.work.width,
         "num_inference_steps": start.steps,
-        "generator": torch.Generator("cpu").manual_seed(request.seed),
+        "generator": generators if len(seeds) > 1 else generators[0],
+        "num_images_per_prompt": len(seeds),
         "output_type": "np",
     }
     if start.strength is not None and "strength" in accepted:

@@ -76,10 +76,14 @@ class Frame:
 
     def enter_mask(self, mask: NDArray[np.bool_], cell_px: int) -> NDArray[np.bool_]:
         """A (H, W) mask at the working size: a whole cell of ``cell_px`` wherever any of it is true."""
-        padded = np.pad(mask[self._inside()], self._padding()).astype(np.float32)
-        small = resize(padded, self.work, Image.Resampling.BOX) > 0
+        return self.enter_levels(mask.astype(np.float32), cell_px) > 0
+
+    def enter_levels(self, levels: NDArray[np.float32], cell_px: int) -> NDArray[np.float32]:
+        """A soft (H, W) mask at the working size; a cell of ``cell_px`` has the highest of its values throughout."""
+        padded = np.pad(levels[self._inside()], self._padding())
+        small = resize(padded, self.work, Image.Resampling.BOX)
         rows, columns = self.work.height // cell_px, self.work.width // cell_px
-        cells = small.reshape(rows, cell_px, columns, cell_px).any(axis=(1, 3))
+        cells = small.reshape(rows, cell_px, columns, cell_px).max(axis=(1, 3))
         return cells.repeat(cell_px, axis=0).repeat(cell_px, axis=1)
 
     def leave(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from math import prod
 from pathlib import Path
@@ -21,6 +22,7 @@ from overpaint_backend.models.families import Family
 from overpaint_backend.models.safetensors_header import read_header
 from overpaint_backend.models.store import InstalledModel
 from overpaint_protocol.errors import OutOfMemory
+from overpaint_protocol.geometry import Size
 
 __all__ = [
     "Placement",
@@ -80,6 +82,8 @@ class Placement:
         self._device = device
         self._autoencoder = getattr(pipeline, family.autoencoder)
         self.thrift = Thrift.NONE
+        self._picture_bytes: dict[Size, int] = {}
+        self._is_offloaded = False
         if device.type != "cuda" or _fits(pipeline, device, dtype):
             pipeline.to(device)
         else:
@@ -100,11 +104,34 @@ class Placement:
             self._offload()
         return self.thrift
 
+    @contextmanager
+    def watched(self, work: Size, pictures: int) -> Iterator[None]:
+        """Measure what sampling so many pictures of the size ``work`` takes beside the weights, on CUDA."""
+        if self._device.type != "cuda":
+            yield
+            return
+        torch.cuda.reset_peak_memory_stats(self._device)
+        before = torch.cuda.memory_allocated(self._device)
+        yield
+        taken = torch.cuda.max_memory_allocated(self._device) - before
+        self._picture_bytes[work] = max(self._picture_bytes.get(work, 0), taken // pictures)
+
+    def room_for(self, work: Size) -> int:
+        """How many pictures of the size ``work`` can be sampled together; 1 until one was.
+
+        Only on CUDA: there a batch takes little longer than one picture, while a processor has nothing left to share.
+        """
+        picture_bytes = self._picture_bytes.get(work, 0)
+        if picture_bytes == 0 or self.thrift is not Thrift.NONE or self._is_offloaded:
+            return 1
+        return max(1, memory_of(self._device).room_bytes // picture_bytes)
+
     def tidy(self) -> None:
         """Put all offloaded parts back into main memory, whatever became of the call that used them."""
         self._pipeline.maybe_free_model_hooks()
 
     def _offload(self) -> None:
+        self._is_offloaded = True
         self._pipeline.enable_model_cpu_offload(device=self._device)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from overpaint_backend.models.loras import ChosenLora
 
 from .adapters import Adapters
 from .arguments import call_arguments
+from .graded import GradedMask
 from .loading import Loaded, quiet, share_pipeline
 from .memo import Memo, memoize
 from .memory import Placement
@@ -40,6 +41,9 @@ class Model:
         device: where to compute.
         dtype: of its weights.
         make_room: closes what else is loaded.
+
+    Attributes:
+        makes_batches: whether ``sample`` can take several seeds.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Model:
     ) -> None:
         self._family = family
         self._is_controlled = loaded.is_controlled
+        self.makes_batches = family.makes_batches(loaded.is_controlled)
         autoencoder = getattr(loaded.pipeline, family.autoencoder)
         self._preview = LatentPreview(autoencoder, autoencoder.encode, family.layout)
         with quiet():
@@ -77,14 +82,20 @@ class Model:
         self._adapters.clear()
 
     def sample(
-        self, request: FillRequest, start: Start, loras: Sequence[ChosenLora], progress: Progress
+        self,
+        request: FillRequest,
+        seeds: Sequence[int],
+        start: Start,
+        loras: Sequence[ChosenLora],
+        progress: Progress,
     ) -> NDArray[np.float32]:
-        """Run the pipeline for the start's task; (h, w, 3) of the working size."""
+        """Run the pipeline for the start's task, once for all ``seeds``; (seeds, h, w, 3) of the working size."""
         pipeline = self._callable(start.task)
         self._mix_in(loras, progress)
         pipeline.prompts.scope = self._adapters.in_text()
         arguments = call_arguments(
             request,
+            seeds,
             start,
             self._family,
             pipeline.accepted,
@@ -92,14 +103,16 @@ class Model:
         )
         if "prior_callback_on_step_end" in pipeline.accepted:
             arguments["prior_callback_on_step_end"] = StepListener(progress, None, start.frame)
-        arguments["callback_on_step_end"] = StepListener(progress, self._preview, start.frame)
+        graded = None if start.levels is None else GradedMask(start.levels)
+        arguments["callback_on_step_end"] = StepListener(progress, self._preview, start.frame, graded)
+        masking = nullcontext() if graded is None else graded.applied_to(pipeline.call)
         try:
-            with quiet(), _seeded(request.seed):
+            with quiet(), _seeded(seeds[0]), masking, self.placement.watched(start.frame.work, len(seeds)):
                 images = pipeline.call(**arguments).images
         finally:
             # A pipeline that was stopped between its steps does not put offloaded parts back.
             self.placement.tidy()
-        return np.asarray(images[0], np.float32)
+        return np.asarray(images, np.float32)
 
     def _callable(self, task: Task) -> _Callable:
         if task not in self._callables:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from overpaint_backend.engines.base import OnStep, Step
 
 from .frame import Frame
+from .graded import GradedMask
 from .preview import LatentPreview
 
 __all__ = ["Progress", "StepListener"]
@@ -37,11 +38,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class StepListener:
-    """Hears the end of each step of a pipeline. preview: None for steps that are no progress of their own."""
+    """Hears the end of each step of a pipeline.
+
+    preview: None for steps that are no progress of their own. graded: the mask to carry on, if the call has one.
+    """
 
     progress: Progress
     preview: LatentPreview | None
     frame: Frame
+    graded: GradedMask | None = None
 
     def __call__(
         self, pipeline: Any, step: int, timestep: Any, tensors: dict[str, torch.Tensor]
@@ -53,6 +58,8 @@ class StepListener:
             return tensors
         # Known once sampling began; the time after the last step goes into decoding.
         steps = max(pipeline.num_timesteps, step + 1)
+        if self.graded is not None:
+            self.graded.after(step, steps)
         latents, frame = tensors["latents"], self.frame
         self.progress.tell((step + 1) / (steps + 1), lambda: frame.crop(preview.picture(latents, frame.work)))
         return tensors

@@ -6,6 +6,8 @@ the steps, and the result goes back to the request's size. What a family is like
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,7 +61,18 @@ class DiffusionSession:
         self._model, self._starts = self._load(model, companions, make_room)
 
     def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
-        """Paint what the request's mask covers.
+        """Paint what the request's mask covers; raises as ``fill_batch`` does."""
+        return self.fill_batch(request, (request.seed,), on_step)[0]
+
+    def batch_limit(self, request: FillRequest) -> int:
+        """For how many variants there is room at once; 1 until one was painted at this working size."""
+        model = self._loaded()
+        if not model.makes_batches:
+            return 1
+        return model.placement.room_for(self._starts.frame(request, model.placement.thrift.scale).work)
+
+    def fill_batch(self, request: FillRequest, seeds: Sequence[int], on_step: OnStep) -> list[FillResult]:
+        """Paint what the request's mask covers, once for each of ``seeds``.
 
         Raises:
             Cancelled: ``on_step`` did.
@@ -74,15 +87,18 @@ class DiffusionSession:
         hole = request.mask > 0
         if not hole.any():
             progress.tell(1.0)
-            return FillResult(request.image)
-        painted = self._paint_within_memory(request, progress)
-        if not np.isfinite(painted).all():
+            return [FillResult(request.image) for _ in seeds]
+        painted = self._paint_within_memory(request, seeds, progress)
+        if not all(np.isfinite(picture).all() for picture in painted):
             raise EngineError(
                 "The model calculated itself into nothing. Try another seed, or fewer steps and less guidance."
             )
-        image = np.where(hole[..., None], painted, request.image).astype(np.float32, copy=False)
-        progress.tell(1.0, lambda: image)
-        return FillResult(image)
+        images = [
+            np.where(hole[..., None], picture, request.image).astype(np.float32, copy=False)
+            for picture in painted
+        ]
+        progress.tell(1.0, lambda: images[0])
+        return [FillResult(image) for image in images]
 
     def close(self) -> None:
         """Give back the weights' memory."""
@@ -90,12 +106,14 @@ class DiffusionSession:
         self._starts.clear()
         free_unused()
 
-    def _paint_within_memory(self, request: FillRequest, progress: Progress) -> NDArray[np.float32]:
-        """Paint, each time with less memory until it works; (H, W, 3) of the request's size."""
+    def _paint_within_memory(
+        self, request: FillRequest, seeds: Sequence[int], progress: Progress
+    ) -> list[NDArray[np.float32]]:
+        """Paint, each time with less memory until it works; (H, W, 3) of the request's size for each seed."""
         model = self._loaded()
         while True:
             try:
-                return self._paint(model, request, progress)
+                return self._paint(model, request, seeds, progress)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -103,16 +121,28 @@ class DiffusionSession:
             # Outside of the except clause: the traceback there would keep the failed attempt's tensors alive.
             model.release()
             free_unused()
+            if len(seeds) > 1:
+                half = len(seeds) // 2
+                return self._paint_within_memory(request, seeds[:half], progress) + (
+                    self._paint_within_memory(request, seeds[half:], progress)
+                )
             if model.placement.save() is None:
                 raise too_large(self._family, self._needed_bytes, self._device, detail)
 
-    def _paint(self, model: Model, request: FillRequest, progress: Progress) -> NDArray[np.float32]:
+    def _paint(
+        self, model: Model, request: FillRequest, seeds: Sequence[int], progress: Progress
+    ) -> list[NDArray[np.float32]]:
         wanted = request.settings.loras
         loras = choose_loras(wanted, self._family, self._store.models()) if wanted else ()
         start = self._starts.make(request, model.placement.thrift.scale, progress.check)
         if start.strength == 0:
-            return start.frame.leave(start.picture)
-        return start.frame.leave(model.sample(request, start, loras, progress))
+            return [start.frame.leave(start.picture)] * len(seeds)
+        together = [seeds] if model.makes_batches else [(seed,) for seed in seeds]
+        return [
+            start.frame.leave(picture)
+            for some in together
+            for picture in model.sample(request, some, start, loras, progress)
+        ]
 
     def _load(
         self, model: InstalledModel, companions: Companions, make_room: MakeRoom

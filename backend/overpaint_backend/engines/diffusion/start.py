@@ -43,6 +43,7 @@ class Start:
 
     task: what to do. frame: how the request is laid out.
     picture: (h, w, 3) float32 in [0, 1] of the working size. mask: (h, w) bool, what to paint.
+    levels: (h, w) float32 in [0, 1], how far to go from ``picture`` there, of ``strength``; None for all the way.
     steps: how many to ask the pipeline for. strength: how far to go from ``picture``, 0 to 1, or None where a model
         knows no strength.
     """
@@ -53,6 +54,17 @@ class Start:
     mask: NDArray[np.bool_]
     steps: int
     strength: float | None
+    levels: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """The fields of a Start that variants share. key: of the request they are made for."""
+
+    key: bytes
+    picture: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    levels: NDArray[np.float32] | None
 
 
 class StartMaker:
@@ -67,9 +79,9 @@ class StartMaker:
     def __init__(self, family: Family, native_px: int, is_controlled: bool) -> None:
         self._family = family
         self._native_px = native_px
-        self._knows_surroundings = family.mask_convention(is_controlled) is not MaskConvention.LATENTS
         self._takes_strength = family.takes_strength(is_controlled)
-        self._kept: tuple[bytes, NDArray[np.float32], NDArray[np.bool_]] | None = None
+        self._only_masks_latents = family.mask_convention(is_controlled) is MaskConvention.LATENTS
+        self._kept: _Pictures | None = None
 
     def make(self, request: FillRequest, scale: float, check: Callable[[], None]) -> Start:
         """The start for ``request``.
@@ -83,26 +95,29 @@ class StartMaker:
             UnsupportedOperation: the request asks for an edit or sets a strength, and the model knows none.
             NothingToSample: the request asks for an edit of nothing.
         """
-        is_blank = not _sources(request).any()
+        is_blank = _is_blank(request)
         task = self._task(request.operation, is_blank)
         strength = self._strength(request, task, is_blank)
-        frame = Frame.plan(
-            Size(request.mask.shape[1], request.mask.shape[0]),
-            self._native_px,
-            self._family.multiple_px,
-            scale=scale,
-            window=bounds(request.mask) if is_blank else None,
-        )
+        frame = self.frame(request, scale)
         steps, strength = self._steps(request.settings.steps or self._family.steps, strength)
         if is_blank:
             shape = (frame.work.height, frame.work.width)
             return Start(task, frame, np.full((*shape, 3), _GREY), np.ones(shape, np.bool_), steps, strength)
         key = self._key(request, frame)
-        if self._kept is None or self._kept[0] != key:
-            mask = frame.enter_mask(request.mask > 0, self._family.cell_px)
-            self._kept = (key, self._picture(request, frame, mask, check), mask)
-        _, picture, mask = self._kept
-        return Start(task, frame, picture, mask, steps, strength)
+        if self._kept is None or self._kept.key != key:
+            self._kept = self._pictures(key, request, frame, check)
+        kept = self._kept
+        return Start(task, frame, kept.picture, kept.mask, steps, strength, kept.levels)
+
+    def frame(self, request: FillRequest, scale: float) -> Frame:
+        """How ``request`` is laid out, at so much of the model's side."""
+        return Frame.plan(
+            Size(request.mask.shape[1], request.mask.shape[0]),
+            self._native_px,
+            self._family.multiple_px,
+            scale=scale,
+            window=bounds(request.mask) if _is_blank(request) else None,
+        )
 
     def clear(self) -> None:
         """Forget the kept picture."""
@@ -151,15 +166,23 @@ class StartMaker:
             return math.ceil(steps / strength), strength
         return steps, max(strength, 1 / steps)
 
-    def _picture(
-        self, request: FillRequest, frame: Frame, mask: NDArray[np.bool_], check: Callable[[], None]
-    ) -> NDArray[np.float32]:
-        picture = frame.enter(extend(request.image, _sources(request)))
-        if _keeps_hole(request) or (
-            self._knows_surroundings and request.operation is not OperationName.REMOVE
-        ):
-            return picture
-        return self._filled(picture, mask, frame, request, check)
+    def _pictures(
+        self, key: bytes, request: FillRequest, frame: Frame, check: Callable[[], None]
+    ) -> _Pictures:
+        cell_px = self._family.cell_px
+        mask = frame.enter_mask(request.mask > 0, cell_px)
+        levels, sources, hole = None, _sources(request), mask
+        if self._only_masks_latents and _is_graded(request):
+            relative = request.mask / request.mask.max()
+            levels = frame.enter_levels(relative, cell_px)
+            # What changes in part begins with what is there.
+            hole = levels >= 1
+            sources = request.known & ((relative < 1) | _keeps_hole(request))
+        picture = frame.enter(extend(request.image, sources))
+        is_shown = not self._only_masks_latents and request.operation is not OperationName.REMOVE
+        if not (_keeps_hole(request) or is_shown):
+            picture = self._filled(picture, hole, frame, request, check)
+        return _Pictures(key, picture, mask, levels)
 
     def _filled(
         self,
@@ -202,6 +225,17 @@ def _keeps_some(request: FillRequest) -> bool:
 def _keeps_hole(request: FillRequest) -> bool:
     """Whether what lies under the mask counts."""
     return request.operation is OperationName.EDIT or _keeps_some(request)
+
+
+def _is_blank(request: FillRequest) -> bool:
+    """Whether there is nothing to learn from."""
+    return not _sources(request).any()
+
+
+def _is_graded(request: FillRequest) -> bool:
+    """Whether parts of the mask ask for less change than others. What is removed goes as a whole."""
+    chosen = request.mask[request.mask > 0]
+    return request.operation is OperationName.FILL and bool(chosen.min() < chosen.max())
 
 
 def _sources(request: FillRequest) -> NDArray[np.bool_]:

@@ -1,0 +1,87 @@
+"""Several variants in one call of the pipeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.diffusion.sessions import Starved, part_of, request
+
+from overpaint_backend.engines.base import Cancelled, OperationName
+from overpaint_backend.engines.diffusion.memory import Placement
+from overpaint_backend.imaging.pipeline import batch_size
+from overpaint_backend.models.families import FAMILIES
+
+SEEDS = (5, 9, 2)
+_ROUNDING = 1e-3
+
+
+def fill_batch(session, on_step=lambda step: None, seeds=SEEDS, **changes):
+    return [result.image for result in session.fill_batch(request(**changes), seeds, on_step)]
+
+
+@pytest.mark.parametrize("family_id", FAMILIES)
+def test_a_batch_holds_what_each_seed_gives_alone(open_session, small_edits, family_id):
+    session = open_session(family_id)
+    tasks = [{}, {"mask": np.ones((64, 64), np.float32), "known": np.zeros((64, 64), np.bool_)}]
+    if FAMILIES[family_id].pipelines.edit:
+        tasks.append({"operation": OperationName.EDIT})
+    for task in tasks:
+        alone = [session.fill(request(seed=seed, **task), lambda step: None).image for seed in SEEDS]
+        together = fill_batch(session, **task)
+        for one, other in zip(alone, together, strict=True):
+            assert np.abs(one - other).max() < _ROUNDING
+        assert np.abs(together[0] - together[1]).max() > 10 * _ROUNDING
+
+
+def test_a_batch_takes_the_steps_of_one(open_session):
+    session = open_session()
+    steps = []
+    part_of(session, "unet").register_forward_pre_hook(lambda module, arguments: steps.append(1))
+    fractions = []
+    fill_batch(session, lambda step: fractions.append(step.fraction))
+    assert len(steps) == 4
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+def test_a_batch_can_be_cancelled(open_session):
+    session = open_session()
+
+    def stop(step):
+        if step.fraction > 0.3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fill_batch(session, stop)
+    assert len(fill_batch(session)) == len(SEEDS)
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_a_batch_that_finds_no_room_is_made_in_parts(open_session, times):
+    session = open_session()
+    expected = fill_batch(session)
+    starved = Starved(session, "unet", times)
+    made = fill_batch(session)
+    assert starved.left == 0
+    for one, other in zip(expected, made, strict=True):
+        assert np.abs(one - other).max() < 1  # thrift may have changed the size worked at
+    assert len(made) == len(SEEDS)
+
+
+def test_without_a_second_device_nothing_is_batched(open_session):
+    session = open_session()
+    fill_batch(session)
+    assert session.batch_limit(request()) == 1
+
+
+def test_as_many_as_there_is_room_for_and_wanted(open_session, monkeypatch):
+    monkeypatch.setattr(Placement, "room_for", lambda self, work: 4)
+    session = open_session()
+    prepared = _Prepared(request())
+    assert [batch_size(prepared, session, wanted) for wanted in (1, 3, 8)] == [1, 3, 4]
+    assert batch_size(prepared, open_session("kandinsky22"), 8) == 1
+
+
+class _Prepared:
+    def __init__(self, made):
+        self.request = made
