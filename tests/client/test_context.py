@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overpaint_client.context import ContextHints, plan_context, plan_expand_context
+from overpaint_client.context import ContextHints, Scope, plan_context, plan_expand_context, plan_scope
 from overpaint_protocol.errors import EmptySelection, RequestError
 from overpaint_protocol.geometry import Margins, Rect, Size
+from overpaint_protocol.messages import Edit, Expand, Fill, Remove
 
 HINTS = ContextHints(padding_frac=0.5, min_padding_px=10, min_side_px=100, max_pixels=1_000_000)
 
@@ -61,6 +62,37 @@ def test_context_of_an_expand(margins, context):
 def test_an_expand_by_nothing_is_refused():
     with pytest.raises(RequestError, match="at least one side"):
         plan_expand_context(Size(10, 10), Margins(), HINTS)
+
+
+@pytest.mark.parametrize("operation", [Fill(prompt="a door"), Edit(prompt="make it night")])
+def test_a_prompt_with_nothing_selected_is_about_the_whole_canvas(operation):
+    assert plan_scope(operation, None, Size(900, 700), HINTS) == Scope(Rect(0, 0, 900, 700), is_whole=True)
+    with pytest.raises(RequestError, match="The picture spans 2000 × 1000 px"):
+        plan_scope(operation, None, Size(2000, 1000), HINTS)
+
+
+@pytest.mark.parametrize(
+    ("operation", "advice"),
+    [(Fill(prompt="  "), "write a prompt to paint the whole picture"), (Remove(), "then try again")],
+)
+def test_without_a_prompt_something_must_be_selected(operation, advice):
+    with pytest.raises(EmptySelection, match=f"Nothing is selected.*{advice}"):
+        plan_scope(operation, None, Size(900, 700), HINTS)
+
+
+@pytest.mark.parametrize("operation", [Fill(), Fill(prompt="a door"), Remove(), Edit(prompt="make it night")])
+def test_a_selection_is_about_its_surroundings(operation):
+    selection, canvas = Rect(400, 400, 200, 100), Size(1000, 1000)
+    assert plan_scope(operation, selection, canvas, HINTS) == Scope(plan_context(selection, canvas, HINTS))
+    with pytest.raises(EmptySelection, match="outside the canvas"):
+        plan_scope(operation, Rect(2000, 0, 5, 5), canvas, HINTS)
+
+
+def test_an_expand_minds_no_selection():
+    expand = Expand(margins=Margins(right=200))
+    context = plan_expand_context(Size(1000, 500), expand.margins, HINTS)
+    for selection in (None, Rect(0, 0, 5, 5)):
+        assert plan_scope(expand, selection, Size(1000, 500), HINTS) == Scope(context)
 
 
 sides = st.integers(1, 3000)

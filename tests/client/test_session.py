@@ -2,12 +2,14 @@
 
 import pytest
 
-from overpaint_client.session import Deliver, Disconnect, Opened, Send, Session, SessionState
+from overpaint_client.session import Deliver, Disconnect, Offered, Opened, Send, Session, SessionState
 from overpaint_protocol import framing
 from overpaint_protocol.errors import HelloExpected, LinkTimeout, UnknownEngine
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import (
+    Capabilities,
     DaemonStopping,
+    EngineInfo,
     ErrorInfo,
     ErrorReply,
     Fill,
@@ -20,6 +22,7 @@ from overpaint_protocol.messages import (
     JobVariant,
     Limits,
     Pong,
+    RecipeInfo,
     SubmitJob,
     Welcome,
     type_name,
@@ -210,3 +213,28 @@ def test_a_message_of_a_later_version_is_ignored():
 
 def test_a_stopping_daemon_ends_the_connection():
     assert isinstance(say(opened(), DaemonStopping())[0], Disconnect)
+
+
+def test_what_is_offered_can_change_while_the_session_is_open():
+    engine = EngineInfo(
+        id="e",
+        name="E",
+        operations=("fill",),
+        follows_prompt=True,
+        follows_negative_prompt=True,
+        needs_surroundings=False,
+    )
+    recipe = RecipeInfo(id="r", name="R")
+    session = opened()
+    assert say(session, Capabilities(engines=(engine,), recipes=(recipe,))) == [Offered()]
+    assert (session.welcome.engines, session.welcome.recipes) == ((engine,), (recipe,))
+    assert session.welcome.limits == LIMITS
+    assert say(session, Capabilities(engines=())) == [Offered()]
+    assert (session.welcome.engines, session.welcome.recipes) == ((), ())
+
+
+def test_an_offer_before_welcome_is_passed_over():
+    session = make_session()
+    session.connected(0.0)
+    assert say(session, Capabilities(engines=())) == []
+    assert session.welcome is None

@@ -21,7 +21,7 @@ from overpaint_client.settings import ClientSettings
 from overpaint_client.testing.fake_editor import FakeEditor
 from overpaint_protocol import connection
 from overpaint_protocol.geometry import Margins, Point, Rect, Size
-from overpaint_protocol.messages import Expand, Fill, Remove
+from overpaint_protocol.messages import Edit, Expand, Fill, Remove
 from overpaint_protocol.pixels import PixelFormat
 
 SIZE = Size(40, 30)
@@ -150,6 +150,16 @@ def test_expand_grows_the_canvas(artist):
     assert new.pixel(Point(0, 0))[3] == 255
     assert new.pixel(Point(20, 35))[3] == 255
     assert new.pixel(Point(20, 10))[3] == 0
+
+
+@pytest.mark.parametrize("operation", [Fill(prompt="a door"), Edit(prompt="make it night")])
+def test_a_prompt_with_nothing_selected_changes_the_whole_canvas(artist, operation):
+    document = artist.open()
+    job = artist.wait(artist.ask(operation, seed=0))
+    assert job.phase is JobPhase.DONE, job.sentence
+    layer = artist.editor.layers(document)[0]
+    assert layer.rect == Rect.from_size(SIZE)
+    assert layer.rgba8 == bytes(255 - c if i % 4 < 3 else 255 for i, c in enumerate(picture()))
 
 
 def test_one_pixel_can_be_removed(artist):

@@ -9,6 +9,7 @@ from overpaint_protocol.geometry import Rect
 from overpaint_protocol.messages import Expand, JobId, SubmitJob
 from overpaint_protocol.pixels import Bytes, ImageHeader, PixelFormat, band_rows
 
+from .context import Scope
 from .editor import DocumentInfo, EditorPort
 from .jobs import EditRequest
 
@@ -25,9 +26,9 @@ Payload = tuple[Bytes, ...]
 
 
 def capture(
-    port: EditorPort, info: DocumentInfo, context: Rect, request: EditRequest, job_id: JobId
+    port: EditorPort, info: DocumentInfo, scope: Scope, request: EditRequest, job_id: JobId
 ) -> Generator[None, None, tuple[SubmitJob, Payload]]:
-    """Read the Context's pixels and, unless it is an Expand, the selection; yields between two bands.
+    """Read the Context's pixels and, where only a part of it changes, the selection; yields between two bands.
 
     Returns:
         The message and its payload frames.
@@ -36,6 +37,7 @@ def capture(
         EmptySelection: nothing in the Context is selected, not even faintly.
         NoDocument, UnsupportedFormat: as ``EditorPort.open_reader``.
     """
+    context = scope.context
     visible = context.intersect(Rect.from_size(info.canvas))
     has_mask = not isinstance(request.operation, Expand)
     image: list[Bytes] = []
@@ -47,7 +49,7 @@ def capture(
             yield
         if has_mask:
             for band in context.bands(_rows_at_once(context, PixelFormat.GRAY8)):
-                mask.append(reader.selection(band))
+                mask.append(b"\xff" * band.area if scope.is_whole else reader.selection(band))
                 yield
     finally:
         reader.close()

@@ -1,4 +1,4 @@
-"""Plan the Context: what of the canvas the engine gets to see around a selection or a new border.
+"""Plan the Context: what of the canvas the engine gets to see around a selection or a new border, or all of it.
 
 Pure geometry on canvas coordinates; resizing for an engine is the daemon's business.
 """
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from overpaint_protocol.errors import EmptySelection, RequestError
 from overpaint_protocol.geometry import Margins, Rect, Size
+from overpaint_protocol.messages import Edit, Expand, Fill, Operation
 
-__all__ = ["ContextHints", "plan_context", "plan_expand_context"]
+__all__ = ["ContextHints", "Scope", "plan_context", "plan_expand_context", "plan_scope"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,43 @@ class ContextHints:
     min_padding_px: int = 96
     min_side_px: int = 512
     max_pixels: int = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What of a canvas a job is about.
+
+    context: what the engine sees, in canvas coordinates.
+    is_whole: nothing is selected, and that means all of the canvas.
+    """
+
+    context: Rect
+    is_whole: bool = False
+
+
+def plan_scope(operation: Operation, selection: Rect | None, canvas: Size, hints: ContextHints) -> Scope:
+    """Choose what a job is about.
+
+    Args:
+        operation: what shall be done. With nothing selected, a prompt is meant for the whole canvas.
+        selection: the rectangle around everything selected, or None; of no account for an Expand.
+        canvas: size of the canvas in px.
+        hints: how much surrounding to add.
+
+    Raises:
+        EmptySelection: nothing is selected that could change.
+        RequestError: what changes is larger than ``max_pixels``.
+    """
+    if isinstance(operation, Expand):
+        return Scope(plan_expand_context(canvas, operation.margins, hints))
+    if selection is None and isinstance(operation, (Fill, Edit)):
+        if not operation.prompt.strip():
+            raise EmptySelection(
+                "Nothing is selected. Select the area that should change, or write a prompt to paint the whole picture."
+            )
+        whole = Rect.from_size(canvas)
+        return Scope(_largest_allowed(whole, whole, 0, hints, what="picture"), is_whole=True)
+    return Scope(plan_context(selection or Rect(0, 0, 0, 0), canvas, hints))
 
 
 def plan_context(selection: Rect, canvas: Size, hints: ContextHints) -> Rect:

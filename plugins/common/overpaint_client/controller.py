@@ -23,7 +23,6 @@ from overpaint_protocol.errors import (
 from overpaint_protocol.geometry import Rect
 from overpaint_protocol.messages import (
     EngineInfo,
-    Expand,
     Hello,
     JobAccepted,
     JobAcked,
@@ -34,20 +33,21 @@ from overpaint_protocol.messages import (
     JobProgress,
     JobState,
     JobVariant,
+    RecipeInfo,
 )
 from overpaint_protocol.pixels import PixelFormat
 from overpaint_protocol.version import FEATURES, MINOR, PRODUCT_VERSION
 from overpaint_protocol.zmtp import DEFAULT_MAX_MESSAGE_BYTES
 
 from .capture import Payload, capture
-from .context import ContextHints, plan_context, plan_expand_context
+from .context import ContextHints, Scope, plan_scope
 from .editor import DocumentInfo, EditorPort
 from .insertion import check_belongs, insert_results
 from .jobs import EditRequest, Job, JobPhase, Preview
 from .launcher import let_go, start_daemon
 from .link import Link, LinkStatus
 from .loop import Loop
-from .session import Deliver, Opened, Session
+from .session import Deliver, Offered, Opened, Session
 from .settings import ClientSettings
 from .store import PendingJob, SessionStore
 from .turns import run_in_turns
@@ -129,6 +129,11 @@ class Controller:
         return () if self._session.welcome is None else self._session.welcome.engines
 
     @property
+    def recipes(self) -> tuple[RecipeInfo, ...]:
+        """The user's recipes by name, also those that cannot be used now; empty until the daemon has answered."""
+        return () if self._session.welcome is None else self._session.welcome.recipes
+
+    @property
     def link(self) -> LinkStatus:
         """How the connection is."""
         return self._link.status
@@ -203,11 +208,11 @@ class Controller:
         )
         self._jobs[job_id], self._work[job_id] = job, _Work()
         try:
-            context = self._plan(info, request)
+            scope = self._plan(info, request)
         except OverpaintError as error:
             self._fail(job, error)
             return job
-        self._in_turns(job, self._read_and_send(job, info, context, request))
+        self._in_turns(job, self._read_and_send(job, info, scope, request))
         self._changed()
         return job
 
@@ -253,12 +258,9 @@ class Controller:
 
     # ------------------------------------------------------------ reading and sending
 
-    def _plan(self, info: DocumentInfo, request: EditRequest) -> Rect:
-        hints = self._hints(info.format)
-        if isinstance(request.operation, Expand):
-            return plan_expand_context(info.canvas, request.operation.margins, hints)
+    def _plan(self, info: DocumentInfo, request: EditRequest) -> Scope:
         selection = self._port.selection_bounds(info.document_id)
-        return plan_context(selection or Rect(0, 0, 0, 0), info.canvas, hints)
+        return plan_scope(request.operation, selection, info.canvas, self._hints(info.format))
 
     def _hints(self, pixel_format: PixelFormat) -> ContextHints:
         hints = self._settings.hints
@@ -277,9 +279,9 @@ class Controller:
         )
 
     def _read_and_send(
-        self, job: Job, info: DocumentInfo, context: Rect, request: EditRequest
+        self, job: Job, info: DocumentInfo, scope: Scope, request: EditRequest
     ) -> Iterator[None]:
-        message, payload = yield from capture(self._port, info, context, request, job.job_id)
+        message, payload = yield from capture(self._port, info, scope, request, job.job_id)
         self._store.add(
             PendingJob(
                 job_id=job.job_id,
@@ -299,7 +301,10 @@ class Controller:
 
     # ------------------------------------------------------------ what the daemon says
 
-    def _delivered(self, effect: Opened | Deliver) -> None:
+    def _delivered(self, effect: Opened | Offered | Deliver) -> None:
+        if isinstance(effect, Offered):
+            self._changed()
+            return
         if isinstance(effect, Opened):
             for job in self._jobs.values():
                 if job.phase is JobPhase.WAITING and self._work[job.job_id].is_sent:
@@ -318,6 +323,7 @@ class Controller:
         elif isinstance(message, JobProgress):
             job.phase = JobPhase.RUNNING if message.state is JobState.RUNNING else JobPhase.QUEUED
             job.stage, job.fraction, job.position = message.stage, message.fraction, message.position
+            job.time_left_s = message.time_left_s
         elif isinstance(message, JobPreview):
             if 0 <= message.image.frame < len(effect.payload):
                 picture = bytes(effect.payload[message.image.frame])

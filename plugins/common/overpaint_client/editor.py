@@ -77,7 +77,10 @@ class PixelReader(Protocol):
         ...
 
     def selection(self, rect: Rect) -> Bytes:
-        """The soft selection in ``rect``, which lies inside the area: one byte a pixel, 0 = not selected."""
+        """The soft selection in ``rect``, which lies inside the area: one byte a pixel, 0 = not selected.
+
+        Zeros if nothing is selected: what that means is for who asks.
+        """
         ...
 
     def close(self) -> None:

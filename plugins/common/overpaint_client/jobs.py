@@ -73,6 +73,7 @@ class Job:
     """One job; only the controller changes it.
 
     fraction: 0 to 1, or None while it is unknown how long it takes. position: jobs ahead in the queue.
+    time_left_s: seconds until the results are ready, or None if that is unknown; of account while RUNNING.
     variants_ready: results received so far. error: why it failed. stage: the daemon's words for what it does.
     """
 
@@ -87,6 +88,7 @@ class Job:
     stage: str = ""
     fraction: float | None = None
     position: int = 0
+    time_left_s: float | None = None
     variants_ready: int = 0
     preview: Preview | None = None
     error: OverpaintError | None = None
@@ -118,7 +120,8 @@ class Job:
             return f"{self.label}: waiting for its turn{ahead}."
         if self.phase is JobPhase.RUNNING:
             percent = "" if self.fraction is None else f" {round(self.fraction * 100)} %"
-            return f"{self.label}: {self.stage or 'working'}{percent}."
+            left = "" if self.time_left_s is None else f", about {_duration(self.time_left_s)} left"
+            return f"{self.label}: {self.stage or 'working'}{percent}{left}."
         if self.phase is JobPhase.OFFERED:
             return f"A finished result for “{self.title}” is waiting ({self.label})."
         return f"{self.label}: {_WORDS[self.phase]}."
@@ -133,3 +136,10 @@ _WORDS = {
     JobPhase.FAILED: "failed",
     JobPhase.CANCELLED: "cancelled",
 }
+
+
+def _duration(seconds: float) -> str:
+    """A time as people say it, no more exact than it can be known."""
+    if seconds > 90:
+        return f"{round(seconds / 60)} min"
+    return f"{max(1, round(seconds) if seconds <= 20 else 5 * round(seconds / 5))} s"

@@ -16,7 +16,7 @@ from overpaint_protocol.errors import AccessError, DaemonNotRunning, LinkError, 
 from overpaint_protocol.zmtp_events import Closed, Connected, Event, MessageReceived, Refused
 
 from .loop import Loop, Watch
-from .session import Deliver, Disconnect, Effect, Opened, Send, Session, SessionState
+from .session import Deliver, Disconnect, Effect, Offered, Opened, Send, Session, SessionState
 from .transports.base import Transport
 from .transports.sockets import SocketTransport
 
@@ -49,7 +49,7 @@ class Link:
         loop: where everything runs.
         session: the state machine to feed.
         find: reads the connection file; raises LinkError with a sentence if there is no daemon.
-        deliver: called with ``Opened`` and ``Deliver`` effects.
+        deliver: called with ``Opened``, ``Offered`` and ``Deliver`` effects.
         changed: called when ``status`` or the amount of unsent bytes may have changed.
         open_transport: makes a Transport; the socket one by default.
     """
@@ -59,7 +59,7 @@ class Link:
         loop: Loop,
         session: Session,
         find: Callable[[], ConnectionInfo],
-        deliver: Callable[[Opened | Deliver], None],
+        deliver: Callable[[Opened | Offered | Deliver], None],
         changed: Callable[[], None],
         open_transport: OpenTransport = SocketTransport.open,
     ) -> None:

@@ -8,7 +8,7 @@ is safe because every command is idempotent by its job id.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from overpaint_protocol import framing
@@ -24,6 +24,7 @@ from overpaint_protocol.errors import (
 from overpaint_protocol.messages import (
     AckJob,
     CancelJob,
+    Capabilities,
     DaemonStopping,
     ErrorInfo,
     ErrorReply,
@@ -41,7 +42,7 @@ from overpaint_protocol.messages import (
 )
 from overpaint_protocol.pixels import Bytes
 
-__all__ = ["Deliver", "Disconnect", "Effect", "Opened", "Send", "Session", "SessionState"]
+__all__ = ["Deliver", "Disconnect", "Effect", "Offered", "Opened", "Send", "Session", "SessionState"]
 
 GREETING_TIMEOUT_S = 30.0
 """For ``welcome``. A cold daemon answers when its engines are known, which takes seconds on a busy machine."""
@@ -72,6 +73,11 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """Models or recipes came or went; what can be asked for now stands in ``Session.welcome``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver:
     """A message about a job for the controller. Each variant and each end of a job comes once, ``job.acked`` at least once."""
 
@@ -87,7 +93,7 @@ class Disconnect:
     may_retry: bool = True
 
 
-Effect = Send | Opened | Deliver | Disconnect
+Effect = Send | Opened | Offered | Deliver | Disconnect
 
 
 @dataclass(slots=True)
@@ -160,6 +166,8 @@ class Session:
         message = envelope.message
         if isinstance(message, Welcome):
             return self._opened(message)
+        if isinstance(message, Capabilities):
+            return self._offered(message)
         if isinstance(message, ErrorReply):
             return self._refused(message, envelope.header.re)
         if isinstance(message, DaemonStopping):
@@ -223,6 +231,14 @@ class Session:
             else:
                 effects += self._ask(job.submit, job_id, job.payload)
         return effects
+
+    def _offered(self, now: Capabilities) -> list[Effect]:
+        if self.welcome is None:
+            return []
+        self.welcome = replace(
+            self.welcome, engines=now.engines, broken_engines=now.broken_engines, recipes=now.recipes
+        )
+        return [Offered()]
 
     def _refused(self, reply: ErrorReply, re: str | None) -> list[Effect]:
         error = reply.error.to_exception()

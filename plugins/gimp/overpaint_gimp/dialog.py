@@ -1,4 +1,4 @@
-"""The dialog of an edit: GIMP's own procedure dialog, which stays open while the job runs and shows how it goes."""
+"""The dialog of a command: GIMP's own procedure dialog, which stays open while the job runs and shows how it goes."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import gi
 
 gi.require_version("Gtk", "3.0")
 gi.require_version("GimpUi", "3.0")
-from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402 - the versions are chosen above
+from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, Gtk  # noqa: E402 - the versions are chosen above
 
 from overpaint_client.controller import Controller  # noqa: E402
 from overpaint_client.jobs import Job, JobPhase, Preview  # noqa: E402
 from overpaint_protocol.errors import OverpaintError  # noqa: E402
-from overpaint_protocol.messages import EngineInfo  # noqa: E402
 
 from .net import GLibLoop  # noqa: E402
-from .procedures import Edit, request_from  # noqa: E402
+from .options import Options, grey  # noqa: E402
+from .procedures import Command, request_from  # noqa: E402
 
-__all__ = ["EditDialog"]
+__all__ = ["CommandDialog"]
 
 _SPACING_PX = 6
 _PREVIEW_SIDE_PX = 256
 _PROMPT_HEIGHT_PX = 72
-_AUTOMATIC = ""
 
 
-class EditDialog:
+class CommandDialog:
     """Asks, starts the job, shows it, and closes when its layers are in.
 
     The job belongs to the dialog only by being shown: if this process ends, the daemon keeps the result, and the next
@@ -35,14 +34,14 @@ class EditDialog:
 
     def __init__(
         self,
-        edit: Edit,
+        command: Command,
         procedure: Gimp.Procedure,
         config: Gimp.ProcedureConfig,
         controller: Controller,
         loop: GLibLoop,
     ) -> None:
-        GimpUi.init(edit.name)
-        self._edit = edit
+        GimpUi.init(command.name)
+        self._command = command
         self._config = config
         self._controller = controller
         self._loop = loop
@@ -50,14 +49,11 @@ class EditDialog:
         self._sentence = ""
         self._has_asked_for_daemon = False
         self._shown_preview: Preview | None = None
-        self._dialog = GimpUi.ProcedureDialog.new(procedure, config, edit.title)
+        self._dialog = GimpUi.ProcedureDialog.new(procedure, config, command.title)
         self._dialog.set_ok_label("_Generate")
-        self._settings = self._build_settings()
-        self._engines = _EnginePicker(edit.operation, config)
-        self._engines.label_group.add_widget(
-            self._dialog.get_widget("variants", GObject.TYPE_NONE).get_label()
-        )
-        self._dialog.get_content_area().pack_start(self._engines.row, False, False, 0)
+        self._prompt: Gtk.TextView | None = None
+        self._asked = self._build_prompt() if command.takes_prompt else []
+        self._options = Options(command, self._dialog, config, self._show)
         self._status = _Status()
         self._offers = _Offers(controller)
         for part in (self._offers.box, self._status.box):
@@ -67,7 +63,7 @@ class EditDialog:
         controller.subscribe(self._show)
         self._show()
 
-    def __enter__(self) -> EditDialog:
+    def __enter__(self) -> CommandDialog:
         return self
 
     def __exit__(
@@ -79,7 +75,7 @@ class EditDialog:
         """Returns True when a job's layers are in the image, False if the artist closed the dialog."""
         while self._dialog.run():
             try:
-                request = request_from(self._edit, self._config)
+                request = request_from(self._command, self._config, self._options.choice)
             except OverpaintError as error:
                 self._say(error.message)
                 continue
@@ -99,27 +95,19 @@ class EditDialog:
 
     # ------------------------------------------------------------ building
 
-    def _build_settings(self) -> list[Gtk.Widget]:
-        area = self._dialog.get_content_area()
-        before = set(area.get_children())
-        names: list[str] = []
-        prompt = None
-        if self._edit.takes_prompt:
-            # made before fill(), or GIMP would make a one-line entry of it
-            prompt = self._dialog.get_widget("prompt", Gtk.TextView.__gtype__)
-            prompt.set_accepts_tab(False)
-            prompt.set_wrap_mode(Gtk.WrapMode.WORD_CHAR)
-            self._dialog.get_label("prompt-title", "_Prompt", False, True).set_mnemonic_widget(prompt)
-            window = self._dialog.fill_scrolled_window("prompt-window", "prompt")
-            window.set_min_content_height(_PROMPT_HEIGHT_PX)
-            window.set_shadow_type(Gtk.ShadowType.IN)
-            self._dialog.fill_frame("prompt-frame", "prompt-title", False, "prompt-window")
-            names.append("prompt-frame")
-        names += [name for name in self._edit.arguments if name not in ("prompt", "engine")]
-        self._dialog.fill(names)
-        if prompt is not None:
-            prompt.grab_focus()
-        return [child for child in area.get_children() if child not in before]
+    def _build_prompt(self) -> list[Gtk.Widget]:
+        # made before fill(), or GIMP would make a one-line entry of it
+        self._prompt = prompt = self._dialog.get_widget("prompt", Gtk.TextView.__gtype__)
+        prompt.set_accepts_tab(False)
+        prompt.set_wrap_mode(Gtk.WrapMode.WORD_CHAR)
+        self._dialog.get_label("prompt-title", "_Prompt", False, True).set_mnemonic_widget(prompt)
+        window = self._dialog.fill_scrolled_window("prompt-window", "prompt")
+        window.set_min_content_height(_PROMPT_HEIGHT_PX)
+        window.set_shadow_type(Gtk.ShadowType.IN)
+        frame = self._dialog.fill_frame("prompt-frame", "prompt-title", False, "prompt-window")
+        self._dialog.fill(["prompt-frame"])
+        prompt.grab_focus()
+        return [frame]
 
     # ------------------------------------------------------------ a job
 
@@ -136,8 +124,7 @@ class EditDialog:
             self._set_busy(False)
 
     def _set_busy(self, is_busy: bool) -> None:
-        self._dialog.set_response_sensitive(Gtk.ResponseType.OK, not is_busy)
-        for widget in (*self._settings, self._engines.row, self._offers.box):
+        for widget in (*self._asked, self._options.box, self._offers.box):
             widget.set_sensitive(not is_busy)
         self._status.set_busy(is_busy)
 
@@ -146,8 +133,9 @@ class EditDialog:
         self._show()
 
     def _show(self) -> None:
-        self._engines.offer(self._controller.engines)
+        self._options.offer(self._controller.engines, self._controller.recipes)
         self._offers.show(self._controller.jobs)
+        hint = self._judge()
         job = self._job
         if job is not None:
             self._status.say(job.sentence)
@@ -164,7 +152,18 @@ class EditDialog:
             # it takes seconds to come up: meanwhile the artist writes the prompt
             self._has_asked_for_daemon = True
             self._controller.start_daemon()
-        self._status.say(self._sentence or ("" if link.is_open else link.sentence) or self._engines.hint)
+        self._status.say(self._sentence or ("" if link.is_open else link.sentence) or hint)
+
+    def _judge(self) -> str:
+        """Grey what cannot be used; returns what to know of the engine that would be used, or nothing."""
+        choice, operation = self._options.choice, self._command.operation
+        problem = choice.operation_reason(operation)
+        self._dialog.set_response_sensitive(Gtk.ResponseType.OK, self._job is None and not problem)
+        if self._prompt is None:
+            return problem
+        reason = choice.prompt_reason(operation)
+        grey(self._prompt, reason, self._command.prompt_help)
+        return problem or reason or choice.avoid_reason(operation)
 
     def _on_response(self, _dialog: Gtk.Dialog, response: int) -> None:
         job = self._job
@@ -251,65 +250,6 @@ class _Offers:
             row.pack_start(button, False, False, 0)
         row.show_all()
         return row
-
-
-class _EnginePicker:
-    """Chooses the ``engine`` argument among what the daemon offers for an operation."""
-
-    def __init__(self, operation: str, config: Gimp.ProcedureConfig) -> None:
-        self._operation = operation
-        self._config = config
-        self._engines: tuple[EngineInfo, ...] = ()
-        self._shown: list[tuple[str, str]] = []
-        self._is_filling = False
-        self._combo = Gtk.ComboBoxText()
-        label = Gtk.Label(label="_Engine", use_underline=True, xalign=0.0)
-        label.set_mnemonic_widget(self._combo)
-        self.row = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_SPACING_PX)
-        self.row.pack_start(label, False, False, 0)
-        self.row.pack_start(self._combo, True, True, 0)
-        self.row.show_all()
-        # as wide as the labels GIMP made
-        self.label_group = Gtk.SizeGroup(mode=Gtk.SizeGroupMode.HORIZONTAL)
-        self.label_group.add_widget(label)
-        self._combo.connect("changed", self._on_changed)
-        # the dialog's Reset button changes the arguments behind our back
-        config.connect("notify::engine", lambda *_: self.offer(self._engines))
-
-    @property
-    def hint(self) -> str:
-        """What to know of the engine that would be used, or nothing."""
-        wanted = self._config.get_property("engine")
-        usable = [engine for engine in self._engines if not wanted or engine.id == wanted]
-        if self._operation == "remove" or not usable:
-            return ""
-        # a prompt goes to an engine that follows it, if the choice is left to the daemon
-        best = next((engine for engine in usable if engine.follows_prompt), usable[0])
-        if best.follows_prompt:
-            knows = best.follows_negative_prompt
-            return "" if knows else f"{best.name} knows nothing to avoid: that field changes nothing."
-        return f"{best.name} continues the surroundings; it does not follow a prompt."
-
-    def offer(self, engines: tuple[EngineInfo, ...]) -> None:
-        """Show ``engines`` that do the operation, and the chosen one even if it is not among them."""
-        self._engines = tuple(engine for engine in engines if self._operation in engine.operations)
-        chosen = self._config.get_property("engine")
-        rows = [(_AUTOMATIC, "Automatic"), *((engine.id, engine.name) for engine in self._engines)]
-        if all(engine_id != chosen for engine_id, _ in rows):
-            rows.append((chosen, chosen))
-        self._is_filling = True
-        if rows != self._shown:
-            self._shown = rows
-            self._combo.remove_all()
-            for engine_id, name in rows:
-                self._combo.append(engine_id, name)
-        self._combo.set_active_id(chosen)
-        self._is_filling = False
-
-    def _on_changed(self, combo: Gtk.ComboBoxText) -> None:
-        chosen = combo.get_active_id()
-        if not self._is_filling and chosen is not None:
-            self._config.set_property("engine", chosen)
 
 
 def _offer_sentence(job: Job) -> str:

@@ -14,8 +14,8 @@ from gi.repository import Gimp, GLib  # noqa: E402 - the versions are chosen abo
 
 from overpaint_protocol.errors import OverpaintError  # noqa: E402
 
-from .procedures import EDITS, RECOVER, create_edit, create_recover  # noqa: E402
-from .runs import run_edit, run_recover  # noqa: E402
+from .procedures import COMMANDS, RECOVER, create_command, create_recover  # noqa: E402
+from .runs import run_command, run_recover  # noqa: E402
 
 __all__ = ["OverpaintPlugIn", "main"]
 
@@ -29,14 +29,14 @@ class OverpaintPlugIn(Gimp.PlugIn):
         return False
 
     def do_query_procedures(self) -> list[str]:  # noqa: D102
-        return [*EDITS, RECOVER]
+        return [*COMMANDS, RECOVER]
 
     def do_create_procedure(self, name: str) -> Gimp.Procedure | None:  # noqa: D102
-        if name in EDITS:
-            return create_edit(self, EDITS[name], self._run_edit)
+        if name in COMMANDS:
+            return create_command(self, COMMANDS[name], self._run_command)
         return create_recover(self, self._run_recover) if name == RECOVER else None
 
-    def _run_edit(
+    def _run_command(
         self,
         procedure: Gimp.Procedure,
         run_mode: Gimp.RunMode,
@@ -45,8 +45,8 @@ class OverpaintPlugIn(Gimp.PlugIn):
         config: Gimp.ProcedureConfig,
         _data: object,
     ) -> Gimp.ValueArray:
-        edit = EDITS[procedure.get_name()]
-        return _answer(procedure, lambda: run_edit(procedure, run_mode, image, config, edit))
+        command = COMMANDS[procedure.get_name()]
+        return _answer(procedure, lambda: run_command(procedure, run_mode, image, config, command))
 
     def _run_recover(
         self,

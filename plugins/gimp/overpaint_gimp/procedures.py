@@ -7,16 +7,43 @@ from dataclasses import dataclass
 
 from gi.repository import Gimp, GLib, GObject
 
+from overpaint_client.choices import SETTINGS, Choice
 from overpaint_client.jobs import EditRequest
 from overpaint_protocol.errors import RequestError
 from overpaint_protocol.geometry import Margins
-from overpaint_protocol.messages import MAX_VARIANTS, Expand, Fill, Operation, Remove
+from overpaint_protocol.messages import (
+    MAX_GUIDANCE,
+    MAX_STEPS,
+    MAX_VARIANTS,
+    Edit,
+    EngineInfo,
+    Expand,
+    Fill,
+    GenerationSettings,
+    LoraWeight,
+    Operation,
+    RecipeInfo,
+    Remove,
+)
 
-__all__ = ["EDITS", "RECOVER", "SIDES", "Edit", "create_edit", "create_recover", "request_from"]
+__all__ = [
+    "COMMANDS",
+    "LEFT_ALONE",
+    "RECOVER",
+    "SIDES",
+    "Command",
+    "choice_from",
+    "create_command",
+    "create_recover",
+    "request_from",
+]
 
 RECOVER = "plug-in-overpaint-recover"
 
 SIDES = ("left", "right", "top", "bottom")
+
+LEFT_ALONE = {"strength": -1.0, "steps": 0, "guidance": -1.0}
+"""Arguments of GIMP's procedures have no None: these leave a setting to the recipe or the engine."""
 
 _NEW_SEED = -1
 _MAX_SEED = GLib.MAXINT32
@@ -29,11 +56,13 @@ RunFunction = Callable[..., Gimp.ValueArray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Command:
     """A procedure that makes one job.
 
-    operation: ``fill``, ``remove`` or ``expand``. menu_path: the natural place of the verb; each is in Filters > AI too.
-    title: of the dialog. takes_prompt, takes_margins: which arguments it has besides engine, variants and seed.
+    operation: ``fill``, ``remove``, ``edit`` or ``expand``. menu_path: the natural place of the verb; each is in Filters >
+        AI too.
+    title: of the dialog. prompt_help: what its prompt is for, empty if it takes neither prompt nor settings.
+    takes_margins: whether it has arguments for them.
     """
 
     operation: str
@@ -42,7 +71,7 @@ class Edit:
     menu_path: str
     blurb: str
     help: str
-    takes_prompt: bool = True
+    prompt_help: str = "What to paint; leave it empty to continue the surroundings"
     takes_margins: bool = False
 
     @property
@@ -51,30 +80,25 @@ class Edit:
         return f"plug-in-overpaint-{self.operation}"
 
     @property
-    def arguments(self) -> tuple[str, ...]:
-        """Names of the arguments, in the order of the dialog."""
-        return (
-            *(("prompt", "negative-prompt") if self.takes_prompt else ()),
-            *(SIDES if self.takes_margins else ()),
-            "engine",
-            "variants",
-            "seed",
-        )
+    def takes_prompt(self) -> bool:
+        """Whether it has arguments for prompt and settings."""
+        return self.prompt_help != ""
 
 
-EDITS = {
-    edit.name: edit
-    for edit in (
-        Edit(
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
             operation="fill",
             label="Generative _Fill…",
             title="Generative Fill",
             menu_path="<Image>/Edit/[Stroke]",
             blurb="Paint the selection anew, as described",
             help="Sends the selection and its surroundings to the Overpaint daemon on this computer and adds what comes "
-            "back as a new layer. A soft selection gives a soft edge. Without a prompt the surroundings are continued.",
+            "back as a new layer. A soft selection gives a soft edge. Without a prompt the surroundings are continued; with "
+            "nothing selected, a prompt paints the whole image.",
         ),
-        Edit(
+        Command(
             operation="remove",
             label="Generative _Remove…",
             title="Generative Remove",
@@ -82,9 +106,20 @@ EDITS = {
             blurb="Make what is selected disappear into its surroundings",
             help="Sends the selection and its surroundings to the Overpaint daemon on this computer and adds a new layer "
             "that covers the selection with its surroundings.",
-            takes_prompt=False,
+            prompt_help="",
         ),
-        Edit(
+        Command(
+            operation="edit",
+            label="Generative _Edit…",
+            title="Generative Edit",
+            menu_path="<Image>/Edit/[Stroke]",
+            blurb="Change what is selected as an instruction says",
+            help="Sends the selection and its surroundings to the Overpaint daemon on this computer and adds what comes "
+            "back as a new layer. With nothing selected, the whole image is changed. Needs an engine that follows "
+            "instructions.",
+            prompt_help="What should change, such as “make it night”",
+        ),
+        Command(
             operation="expand",
             label="Generative E_xpand…",
             title="Generative Expand",
@@ -98,32 +133,39 @@ EDITS = {
 """By the procedure's name."""
 
 
-def create_edit(plug_in: Gimp.PlugIn, edit: Edit, run: RunFunction) -> Gimp.Procedure:
-    """The procedure of ``edit`` with its typed arguments."""
-    procedure = _create(plug_in, edit.name, run)
-    procedure.set_menu_label(edit.label)
-    procedure.set_documentation(edit.blurb, edit.help, None)
-    procedure.add_menu_path(edit.menu_path)
+def create_command(plug_in: Gimp.PlugIn, command: Command, run: RunFunction) -> Gimp.Procedure:
+    """The procedure of ``command`` with its typed arguments."""
+    procedure = _create(plug_in, command.name, run)
+    procedure.set_menu_label(command.label)
+    procedure.set_documentation(command.blurb, command.help, None)
+    procedure.add_menu_path(command.menu_path)
     procedure.add_menu_path(_AI_MENU)
     flags = GObject.ParamFlags.READWRITE
-    if edit.takes_prompt:
-        procedure.add_string_argument(
-            "prompt", "_Prompt", "What to paint; leave it empty to continue the surroundings", "", flags
-        )
+    if command.takes_prompt:
+        procedure.add_string_argument("prompt", "_Prompt", command.prompt_help, "", flags)
         procedure.add_string_argument(
             "negative-prompt", "_Avoid", "What must not appear; only some engines heed it", "", flags
         )
-    if edit.takes_margins:
+    if command.takes_margins:
         for side, label in zip(SIDES, ("Le_ft", "R_ight", "_Top", "_Bottom"), strict=True):
             procedure.add_int_argument(
                 side, f"{label} (px)", f"How far the canvas grows at the {side}", 0, _MAX_MARGIN_PX, 0, flags
             )
+    procedure.add_string_argument(
+        "recipe",
+        "Recipe",
+        "Id of a recipe that fills in what is left open; leave it empty for none",
+        "",
+        flags,
+    )
     procedure.add_string_argument(
         "engine", "_Engine", "Id of the engine; leave it empty for an automatic choice", "", flags
     )
     procedure.add_int_argument(
         "variants", "_Variants", "How many results, each a layer of its own", 1, MAX_VARIANTS, 1, flags
     )
+    if command.takes_prompt:
+        _add_settings(procedure, flags)
     procedure.add_int_argument(
         "seed",
         "See_d",
@@ -134,6 +176,44 @@ def create_edit(plug_in: Gimp.PlugIn, edit: Edit, run: RunFunction) -> Gimp.Proc
         flags,
     )
     return procedure
+
+
+def _add_settings(procedure: Gimp.Procedure, flags: GObject.ParamFlags) -> None:
+    own = {name: f"; {value:g} leaves it to the recipe or the engine" for name, value in LEFT_ALONE.items()}
+    procedure.add_double_argument(
+        "strength",
+        "Strengt_h",
+        f"How far from what is there, 0 (unchanged) to 1 (anew){own['strength']}",
+        LEFT_ALONE["strength"],
+        1.0,
+        LEFT_ALONE["strength"],
+        flags,
+    )
+    procedure.add_int_argument(
+        "steps",
+        "Steps",
+        f"How often the picture is refined{own['steps']}",
+        LEFT_ALONE["steps"],
+        MAX_STEPS,
+        LEFT_ALONE["steps"],
+        flags,
+    )
+    procedure.add_double_argument(
+        "guidance",
+        "G_uidance",
+        f"How closely the prompt is followed{own['guidance']}",
+        LEFT_ALONE["guidance"],
+        MAX_GUIDANCE,
+        LEFT_ALONE["guidance"],
+        flags,
+    )
+    procedure.add_string_argument(
+        "loras",
+        "LoRAs",
+        "Adapters to mix in, as “id:weight, id:weight”; without a weight it is 1. Recipes bring their own",
+        "",
+        flags,
+    )
 
 
 def create_recover(plug_in: Gimp.PlugIn, run: RunFunction) -> Gimp.Procedure:
@@ -149,33 +229,71 @@ def create_recover(plug_in: Gimp.PlugIn, run: RunFunction) -> Gimp.Procedure:
     return procedure
 
 
-def request_from(edit: Edit, config: Gimp.ProcedureConfig) -> EditRequest:
+def choice_from(
+    config: Gimp.ProcedureConfig,
+    engines: tuple[EngineInfo, ...] = (),
+    recipes: tuple[RecipeInfo, ...] = (),
+) -> Choice:
+    """The recipe and the engine the arguments name, among those that are offered."""
+    engine, recipe = (config.get_property(name).strip() or None for name in ("engine", "recipe"))
+    return Choice(engines=engines, recipes=recipes, engine=engine, recipe=recipe)
+
+
+def request_from(command: Command, config: Gimp.ProcedureConfig, choice: Choice) -> EditRequest:
     """What the arguments ask for.
+
+    Args:
+        command: whose arguments they are.
+        config: the arguments.
+        choice: from ``choice_from``; what changes nothing with what it offers is left out.
 
     Raises:
         RequestError: they ask for nothing that can be done; the sentence says why.
     """
-    engine = config.get_property("engine").strip()
     seed = config.get_property("seed")
     return EditRequest(
-        operation=_operation_from(edit, config),
-        engine=engine or None,
+        operation=_operation_from(command, config, choice),
+        engine=choice.requested_engine,
+        recipe=choice.recipe,
         variants=config.get_property("variants"),
         seed=None if seed == _NEW_SEED else seed,
     )
 
 
-def _operation_from(edit: Edit, config: Gimp.ProcedureConfig) -> Operation:
-    if not edit.takes_prompt:
+def _operation_from(command: Command, config: Gimp.ProcedureConfig, choice: Choice) -> Operation:
+    if not command.takes_prompt:
         return Remove()
-    prompt = (config.get_property("prompt") or "").strip()
-    negative_prompt = (config.get_property("negative-prompt") or "").strip()
-    if not edit.takes_margins:
-        return Fill(prompt=prompt, negative_prompt=negative_prompt)
+    name = command.operation
+    prompt = "" if choice.prompt_reason(name) else (config.get_property("prompt") or "").strip()
+    avoid = "" if choice.avoid_reason(name) else (config.get_property("negative-prompt") or "").strip()
+    settings = choice.usable(name, _settings_from(config))
+    if name == "edit":
+        return Edit(prompt=prompt, negative_prompt=avoid, settings=settings)
+    if not command.takes_margins:
+        return Fill(prompt=prompt, negative_prompt=avoid, settings=settings)
     margins = Margins(**{side: config.get_property(side) for side in SIDES})
     if margins.is_empty:
         raise RequestError("The canvas would not grow. Say how many pixels to add on at least one side.")
-    return Expand(margins=margins, prompt=prompt, negative_prompt=negative_prompt)
+    return Expand(margins=margins, prompt=prompt, negative_prompt=avoid, settings=settings)
+
+
+def _settings_from(config: Gimp.ProcedureConfig) -> GenerationSettings:
+    values = {name: config.get_property(name) for name in SETTINGS}
+    known = {name: value for name, value in values.items() if value >= 0 and value != LEFT_ALONE[name]}
+    return GenerationSettings(**known, loras=_loras_from(config.get_property("loras") or ""))
+
+
+def _loras_from(text: str) -> tuple[LoraWeight, ...]:
+    loras: list[LoraWeight] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        lora_id, colon, weight = part.partition(":")
+        try:
+            loras.append(LoraWeight(id=lora_id.strip(), weight=float(weight) if colon else 1.0))
+        except ValueError:
+            raise RequestError(
+                f"“{part}” names no LoRA with its weight. Write the id and a number, such as ink:0.8."
+            ) from None
+    return tuple(loras)
 
 
 def _create(plug_in: Gimp.PlugIn, name: str, run: RunFunction) -> Gimp.Procedure:

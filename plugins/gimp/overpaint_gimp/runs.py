@@ -11,9 +11,9 @@ from overpaint_protocol.errors import LinkError, OverpaintError, RequestError
 
 from .editor import GimpEditor
 from .net import GLibLoop
-from .procedures import Edit, request_from
+from .procedures import Command, choice_from, request_from
 
-__all__ = ["run_edit", "run_recover"]
+__all__ = ["run_command", "run_recover"]
 
 _FAREWELL_S = 2.0
 """How long the end waits for the daemon to hear that the results are safe; without that it keeps them for nothing."""
@@ -21,10 +21,10 @@ _LINK_PATIENCE_S = 20.0
 _MOST_SESSIONS = 32
 
 
-def run_edit(
-    procedure: Gimp.Procedure, run_mode: Gimp.RunMode, image: Gimp.Image, config: object, edit: Edit
+def run_command(
+    procedure: Gimp.Procedure, run_mode: Gimp.RunMode, image: Gimp.Image, config: object, command: Command
 ) -> bool:
-    """Do ``edit`` on ``image``; returns False if the artist canceled.
+    """Do ``command`` on ``image``; returns False if the artist canceled.
 
     Raises:
         OverpaintError: it could not be done; its sentence is for the artist.
@@ -39,11 +39,11 @@ def run_edit(
     with _Client(editor) as client:
         if run_mode == Gimp.RunMode.INTERACTIVE:
             # GTK needs a display, which gimp-console does not have
-            from .dialog import EditDialog
+            from .dialog import CommandDialog
 
-            with EditDialog(edit, procedure, config, client.controller, client.loop) as dialog:
+            with CommandDialog(command, procedure, config, client.controller, client.loop) as dialog:
                 return dialog.run()
-        return _run_directly(client, request_from(edit, config))
+        return _run_directly(client, request_from(command, config, choice_from(config)))
 
 
 def run_recover(image: Gimp.Image) -> int:

@@ -12,10 +12,7 @@ from overpaint_client.loop import Loop
 from overpaint_protocol.errors import OverpaintError
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.messages import (
-    MAX_PROMPT_CHARS,
-    MAX_SEED,
-    MAX_VARIANTS,
-    EngineInfo,
+    Edit,
     Expand,
     Fill,
     JobId,
@@ -23,19 +20,14 @@ from overpaint_protocol.messages import (
     Remove,
 )
 
+from .options import OptionsBox
 from .qt import (
-    QComboBox,
-    QFormLayout,
     QFrame,
     QHBoxLayout,
-    QLineEdit,
     QObject,
     QPushButton,
-    QRegularExpression,
-    QRegularExpressionValidator,
     QScrollArea,
     QSizePolicy,
-    QSpinBox,
     Qt,
     QVBoxLayout,
     QWidget,
@@ -47,7 +39,7 @@ __all__ = ["DOCKER_ID", "Announcer", "ComplaintDocker", "OverpaintDocker"]
 
 DOCKER_ID = "overpaint_docker"
 
-_PLACEHOLDER = "What should appear? Empty continues the surroundings. Ctrl+Enter fills."
+_PLACEHOLDER = "What should appear, or change? Empty continues the surroundings. Ctrl+Enter fills."
 
 
 class Announcer(QObject):
@@ -106,17 +98,36 @@ class OverpaintDocker(DockWidget):
 
     def fill(self) -> None:
         """Ask for what the docker is set to, as the Fill button does."""
-        self._submit(lambda: Fill(prompt=self._prompt(), negative_prompt=self._avoid()))
+        self._submit(
+            lambda: Fill(
+                prompt=self._prompt(),
+                negative_prompt=self._options.avoid,
+                settings=self._options.settings("fill"),
+            )
+        )
 
     def remove(self) -> None:
         """As the Remove button does."""
         self._submit(Remove)
 
+    def edit(self) -> None:
+        """As the Edit button does."""
+        self._submit(
+            lambda: Edit(
+                prompt=self._prompt(),
+                negative_prompt=self._options.avoid,
+                settings=self._options.settings("edit"),
+            )
+        )
+
     def expand(self) -> None:
         """As the Expand button does."""
         self._submit(
             lambda: Expand(
-                margins=self._margins.margins(), prompt=self._prompt(), negative_prompt=self._avoid()
+                margins=self._margins.margins(),
+                prompt=self._prompt(),
+                negative_prompt=self._options.avoid,
+                settings=self._options.settings("expand"),
             )
         )
 
@@ -125,9 +136,10 @@ class OverpaintDocker(DockWidget):
         try:
             request = EditRequest(
                 operation=make_operation(),
-                engine=self._engine.currentData(),
-                variants=self._variants.value(),
-                seed=self._chosen_seed(),
+                engine=self._options.choice.requested_engine,
+                recipe=self._options.choice.recipe,
+                variants=self._options.variants,
+                seed=self._options.seed(),
             )
         except OverpaintError as error:
             self._complaint = error.message
@@ -141,19 +153,6 @@ class OverpaintDocker(DockWidget):
 
     def _prompt(self) -> str:
         return self._prompt_edit.toPlainText().strip() if self._prompt_edit.isEnabled() else ""
-
-    def _avoid(self) -> str:
-        return self._avoid_edit.text().strip() if self._avoid_edit.isEnabled() else ""
-
-    def _chosen_seed(self) -> int | None:
-        text = self._seed.text()
-        if not text:
-            return None
-        if int(text) > MAX_SEED:
-            raise OverpaintError(
-                f"The seed can be up to {MAX_SEED}. Shorten it, or leave it empty for a new one."
-            )
-        return int(text)
 
     def _insert(self, job_id: str) -> None:
         self._loop.call_later(0, lambda: self._controller.insert(JobId(job_id)))
@@ -172,51 +171,25 @@ class OverpaintDocker(DockWidget):
 
     def refresh(self) -> None:
         """Show how everything is now."""
-        self._show_engines()
-        self._show_buttons()
+        self._options.offer(self._controller.engines, self._controller.recipes)
+        self._show_choice()
         self._show_link()
         self._show_jobs()
 
-    def _show_engines(self) -> None:
-        engines = self._controller.engines
-        shown = [self._engine.itemData(index) for index in range(1, self._engine.count())]
-        if shown != [engine.id for engine in engines]:
-            chosen = self._engine.currentData()
-            self._engine.clear()
-            self._engine.addItem("Automatic", None)
-            for engine in engines:
-                self._engine.addItem(engine.name, engine.id)
-            self._engine.setCurrentIndex(max(0, self._engine.findData(chosen)))
-        self._show_prompt()
+    def _show_choice(self) -> None:
+        reason = self._options.choice.prompt_reason("fill")
+        self._prompt_edit.setEnabled(not reason)
+        self._prompt_edit.setPlaceholderText(reason or _PLACEHOLDER)
+        self._prompt_edit.setToolTip(reason or _PLACEHOLDER)
+        self._show_buttons()
 
-    def _show_prompt(self, *_: object) -> None:
-        engines = self._chosen_engines()
-        follows = not engines or any(engine.follows_prompt for engine in engines)
-        hint = _PLACEHOLDER
-        if not follows:
-            names = " and ".join(engine.name for engine in engines)
-            hint = f"{names} does not follow prompts: it continues the surroundings."
-        self._prompt_edit.setEnabled(follows)
-        self._prompt_edit.setPlaceholderText(hint)
-        self._prompt_edit.setToolTip(hint)
-        avoids = not engines or any(engine.follows_negative_prompt for engine in engines)
-        reason = "The chosen engine knows nothing to avoid. Say what you want in the prompt instead."
-        self._avoid_edit.setEnabled(avoids)
-        self._avoid_edit.setToolTip("What should not appear" if avoids else reason)
-
-    def _chosen_engines(self) -> tuple[EngineInfo, ...]:
-        chosen = self._engine.currentData()
-        return tuple(engine for engine in self._controller.engines if chosen in (None, engine.id))
-
-    def _show_buttons(self, *_: object) -> None:
-        engines = self._chosen_engines()
+    def _show_buttons(self) -> None:
+        choice = self._options.choice
         for button, name, tip in self._operation_buttons:
-            reason = ""
+            reason = choice.operation_reason(name)
             if not self._has_canvas:
                 reason = "Open or create a picture first."
-            elif engines and not any(name in engine.operations for engine in engines):
-                reason = f"The chosen engine cannot {name}. Choose another engine."
-            elif name == "expand" and self._margins.margins().is_empty:
+            elif not reason and name == "expand" and self._margins.margins().is_empty:
                 reason = "Set below how far the canvas should grow."
             button.setEnabled(not reason)
             button.setToolTip(reason or tip)
@@ -301,8 +274,13 @@ class OverpaintDocker(DockWidget):
         row.setSpacing(4)
         self._operation_buttons: list[tuple[QPushButton, str, str]] = []
         for name, tip, command in (
-            ("fill", "Paint the selected area anew, in a new layer", self.fill),
+            (
+                "fill",
+                "Paint the selected area anew, in a new layer; with nothing selected, a prompt paints the whole picture",
+                self.fill,
+            ),
             ("remove", "Make what is selected disappear into its surroundings, in a new layer", self.remove),
+            ("edit", "Change what is selected as the prompt says, in a new layer", self.edit),
             (
                 "expand",
                 "Grow the canvas by the margins set below and continue the picture, in a new layer",
@@ -318,38 +296,13 @@ class OverpaintDocker(DockWidget):
         layout.addLayout(row)
 
     def _build_options(self, layout: QVBoxLayout) -> None:
+        self._options = OptionsBox()
+        self._options.chosen.connect(self._show_choice)
+        layout.addWidget(self._options)
         self._margins = MarginsBox(_active_canvas)
         self._margins.changed.connect(self._show_buttons)
         layout.addWidget(self._margins)
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self._avoid_edit = QLineEdit()
-        self._avoid_edit.setObjectName("overpaint_avoid")
-        self._avoid_edit.setMaxLength(MAX_PROMPT_CHARS)
-        form.addRow("Avoid", self._avoid_edit)
-        self._variants = QSpinBox()
-        self._variants.setObjectName("overpaint_variants")
-        self._variants.setRange(1, MAX_VARIANTS)
-        self._variants.setToolTip(
-            "How many results to make; several come in one group, the first one visible"
-        )
-        form.addRow("Variants", self._variants)
-        self._seed = QLineEdit()
-        self._seed.setObjectName("overpaint_seed")
-        self._seed.setPlaceholderText("new each time")
-        self._seed.setToolTip("The same number, picture and settings give the same result again")
-        self._seed.setValidator(QRegularExpressionValidator(QRegularExpression("[0-9]{0,10}"), self._seed))
-        form.addRow("Seed", self._seed)
-        self._engine = QComboBox()
-        self._engine.setObjectName("overpaint_engine")
-        self._engine.setToolTip("What computes the result")
-        self._engine.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self._engine.setMinimumContentsLength(8)
-        self._engine.addItem("Automatic", None)
-        self._engine.currentIndexChanged.connect(self._show_prompt)
-        self._engine.currentIndexChanged.connect(self._show_buttons)
-        form.addRow("Engine", self._engine)
-        layout.addLayout(form)
+        layout.addWidget(self._options.more)
 
     def _build_status(self, layout: QVBoxLayout) -> None:
         self._link_label = sentence_label("overpaint_link")

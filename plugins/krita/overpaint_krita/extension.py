@@ -1,4 +1,4 @@
-"""Composition root of the Krita plug-in: one controller for the application, one docker and three actions a window."""
+"""Composition root of the Krita plug-in: one controller for the application, one docker and four actions a window."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ __all__ = ["OverpaintExtension", "register"]
 _ACTIONS = (
     ("overpaint_fill", "Generative Fill", OverpaintDocker.fill),
     ("overpaint_remove", "Generative Remove", OverpaintDocker.remove),
+    ("overpaint_edit", "Generative Edit", OverpaintDocker.edit),
     ("overpaint_expand", "Generative Expand", OverpaintDocker.expand),
 )
 

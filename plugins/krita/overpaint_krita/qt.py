@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __all__ = [
     "QApplication",
     "QComboBox",
+    "QDoubleSpinBox",
     "QEvent",
     "QFormLayout",
     "QFrame",
@@ -32,6 +33,7 @@ __all__ = [
     "QSizePolicy",
     "QSocketNotifier",
     "QSpinBox",
+    "QStandardItemModel",
     "QTimer",
     "QToolButton",
     "QVBoxLayout",
@@ -58,10 +60,12 @@ if TYPE_CHECKING or _is_qt6():
         QKeyEvent,
         QPixmap,
         QRegularExpressionValidator,
+        QStandardItemModel,
     )
     from PyQt6.QtWidgets import (
         QApplication,
         QComboBox,
+        QDoubleSpinBox,
         QFormLayout,
         QFrame,
         QGridLayout,
@@ -85,10 +89,12 @@ else:
         QKeyEvent,
         QPixmap,
         QRegularExpressionValidator,
+        QStandardItemModel,
     )
     from PyQt5.QtWidgets import (
         QApplication,
         QComboBox,
+        QDoubleSpinBox,
         QFormLayout,
         QFrame,
         QGridLayout,

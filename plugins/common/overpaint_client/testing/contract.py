@@ -194,6 +194,10 @@ class EditorContract:
     def test_nothing_selected_is_none(self, harness: Harness) -> None:
         document_id = harness.open_document("Unselected", _SIZE, _picture())
         assert harness.port.selection_bounds(document_id) is None
+        reader = harness.port.open_reader(document_id, Rect.from_size(_SIZE))
+        assert bytes(reader.selection(Rect(3, 2, 6, 5))) == bytes(30)
+        reader.close()
+        assert _read(harness, document_id, Rect.from_size(_SIZE)) == _picture()
 
     def test_soft_selection_is_read_exactly(self, harness: Harness) -> None:
         document_id = harness.open_document("Soft", _SIZE, _picture())
