@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from tests.integration.daemon_process import DaemonProcess, picture
 
@@ -150,3 +155,28 @@ def finish(client):
     received = client.receive_until(JobDone, JobFailed)
     assert isinstance(received[-1].message, JobDone), received[-1].message
     return received
+
+
+def test_torch_is_loaded_in_the_worker_alone(daemon):
+    client = daemon.client()
+    client.submit("fill", operation=Fill(settings=QUICK), engine="toy-sd15", size=SIZE)
+    finish(client)
+    assert any("libtorch" in path for path in loaded_files(daemon.worker().pid))
+    assert not any("torch" in path for path in loaded_files(daemon.process.pid))
+
+
+def test_no_command_of_the_command_line_imports_torch():
+    code = (
+        "import importlib, pkgutil, sys, overpaint_backend.cli as cli\n"
+        "for module in pkgutil.iter_modules(cli.__path__): importlib.import_module(f'{cli.__name__}.{module.name}')\n"
+        "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    answer = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
+    assert answer.stdout == "[]\n", answer.stderr
+
+
+def loaded_files(pid):
+    """Paths of the files a process has mapped."""
+    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return {line.split(maxsplit=5)[5] for line in lines if line.count(" ") > 5 and "/" in line}
