@@ -18,6 +18,9 @@ from overpaint_protocol.messages import LoraWeight
 SCHEDULE_BYTES = 512
 """What a scheduler may know of its last run: a few numbers for each step."""
 
+POSITION_BYTES = 768
+"""The tables of positions that Qwen-Image's class keeps of the two smaller sizes it was tried at."""
+
 
 def mixing(*lora_ids):
     return {"settings": GenerationSettings(steps=2, loras=tuple(LoraWeight(id=one) for one in lora_ids))}
@@ -73,7 +76,7 @@ def test_a_failed_attempt_leaves_nothing_alive(open_session, toy_loras, job, sta
     assert np.isfinite(fill(session, **changes)).all()
 
 
-@pytest.mark.parametrize("stage", ["text_encoder", "vae.encoder", "transformer", "vae.decoder"])
+@pytest.mark.parametrize("stage", ["text_encoder", "vae.encoder", "transformer", "vae.decoder.up_blocks.0"])
 def test_a_failed_edit_leaves_nothing_alive(open_session, small_edits, stage):
     session = open_session("qwen-image-edit")
     fill(session, **EDIT)
@@ -82,7 +85,7 @@ def test_a_failed_edit_leaves_nothing_alive(open_session, small_edits, stage):
     starved = Starved(session, stage, 1000)
     with pytest.raises(OutOfMemory):
         fill(session, **EDIT)
-    assert live_bytes() <= before + SCHEDULE_BYTES
+    assert live_bytes() <= before + SCHEDULE_BYTES + POSITION_BYTES
     starved.left = 0
     assert np.isfinite(fill(session, **EDIT)).all()
 

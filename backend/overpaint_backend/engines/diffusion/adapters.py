@@ -67,7 +67,6 @@ class Adapters:
         if not mix:
             self.clear()
             return
-        is_done = False
         try:
             self._drop([digest for digest in self._loaded if digest not in weights])
             for lora in loras:
@@ -76,10 +75,9 @@ class Adapters:
                     self._load(lora)
             self._pipeline.set_adapters(list(weights), adapter_weights=list(weights.values()))
             self._mix = mix
-            is_done = True
-        finally:
-            if not is_done:
-                self.clear()
+        except BaseException:
+            self.clear()
+            raise
 
     def clear(self) -> None:
         """Take all out; the model is what it was before."""

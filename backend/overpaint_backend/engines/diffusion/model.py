@@ -125,9 +125,10 @@ class Model:
         try:
             with quiet():
                 self._adapters.use(loras, progress.check)
-        finally:
+        except BaseException:
             # A loader that fails does not offload again what it took into main memory.
             self.placement.tidy()
+            raise
 
 
 class _Callable:
