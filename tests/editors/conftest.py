@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.editors.driving import EditorRoot, find_root, roots_folder
+from tests.editors.driving import EditorRoot, find_root, roots_folder, short_folder
+from tests.editors.models import daemon_with_models
+from tests.integration.daemon_process import DaemonProcess
 
 _HERE = Path(__file__).parent
 
@@ -31,3 +34,10 @@ def editor_root(request: pytest.FixtureRequest) -> EditorRoot:
         "as root (two to five minutes), or leave these tests out with -m 'not editor'.",
         pytrace=False,
     )
+
+
+@pytest.fixture(scope="session")
+def model_daemon() -> Iterator[DaemonProcess]:
+    """A daemon with models and recipes, for all editors of the session."""
+    with short_folder() as folder, daemon_with_models(folder) as daemon:
+        yield daemon

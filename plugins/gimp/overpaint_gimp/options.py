@@ -13,7 +13,7 @@ from gi.repository import Gimp, GimpUi, GLib, GObject, Gtk  # noqa: E402 - the v
 from overpaint_client.choices import SETTINGS, Choice  # noqa: E402
 from overpaint_protocol.messages import MAX_GUIDANCE, MAX_STEPS, EngineInfo, RecipeInfo  # noqa: E402
 
-from .procedures import LEFT_ALONE, SIDES, Command, choice_from  # noqa: E402
+from .procedures import LEFT_ALONE, SIDES, Command, choice_from, text_argument  # noqa: E402
 
 __all__ = ["Options", "grey"]
 
@@ -121,7 +121,7 @@ class _OfferRow:
 
         With a ``reason`` not to choose, the field is greyed and shows the one whose id is ``fixed``.
         """
-        chosen = (fixed if reason else None) or self._config.get_property(self._name)
+        chosen = (fixed if reason else None) or text_argument(self._config, self._name)
         rows = [("", self._none, ""), *entries]
         if all(entry_id != chosen for entry_id, _, _ in rows):
             rows.append((chosen, chosen, ""))

@@ -36,6 +36,7 @@ __all__ = [
     "create_command",
     "create_recover",
     "request_from",
+    "text_argument",
 ]
 
 RECOVER = "plug-in-overpaint-recover"
@@ -229,13 +230,18 @@ def create_recover(plug_in: Gimp.PlugIn, run: RunFunction) -> Gimp.Procedure:
     return procedure
 
 
+def text_argument(config: Gimp.ProcedureConfig, name: str) -> str:
+    """A text among the arguments; GIMP gives None for an empty one that it has read from its cache of plug-ins."""
+    return (config.get_property(name) or "").strip()
+
+
 def choice_from(
     config: Gimp.ProcedureConfig,
     engines: tuple[EngineInfo, ...] = (),
     recipes: tuple[RecipeInfo, ...] = (),
 ) -> Choice:
     """The recipe and the engine the arguments name, among those that are offered."""
-    engine, recipe = (config.get_property(name).strip() or None for name in ("engine", "recipe"))
+    engine, recipe = (text_argument(config, name) or None for name in ("engine", "recipe"))
     return Choice(engines=engines, recipes=recipes, engine=engine, recipe=recipe)
 
 
@@ -264,8 +270,8 @@ def _operation_from(command: Command, config: Gimp.ProcedureConfig, choice: Choi
     if not command.takes_prompt:
         return Remove()
     name = command.operation
-    prompt = "" if choice.prompt_reason(name) else (config.get_property("prompt") or "").strip()
-    avoid = "" if choice.avoid_reason(name) else (config.get_property("negative-prompt") or "").strip()
+    prompt = "" if choice.prompt_reason(name) else text_argument(config, "prompt")
+    avoid = "" if choice.avoid_reason(name) else text_argument(config, "negative-prompt")
     settings = choice.usable(name, _settings_from(config))
     if name == "edit":
         return Edit(prompt=prompt, negative_prompt=avoid, settings=settings)
@@ -280,7 +286,7 @@ def _operation_from(command: Command, config: Gimp.ProcedureConfig, choice: Choi
 def _settings_from(config: Gimp.ProcedureConfig) -> GenerationSettings:
     values = {name: config.get_property(name) for name in SETTINGS}
     known = {name: value for name, value in values.items() if value >= 0 and value != LEFT_ALONE[name]}
-    return GenerationSettings(**known, loras=_loras_from(config.get_property("loras") or ""))
+    return GenerationSettings(**known, loras=_loras_from(text_argument(config, "loras")))
 
 
 def _loras_from(text: str) -> tuple[LoraWeight, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .qt import (
+    QAbstractSpinBox,
     QComboBox,
     QDoubleSpinBox,
     QKeyEvent,
@@ -142,6 +143,13 @@ class OptionalNumber(QDoubleSpinBox):
             self.setValue(max(self._lowest, self._default + steps * self.singleStep()))
         else:
             super().stepBy(steps)
+
+    def stepEnabled(self) -> QAbstractSpinBox.StepEnabledFlag:  # noqa: N802 - Qt's name
+        """Both ways while it is left alone: the number shown then is not the least there is."""
+        if self.number() is None:
+            flag = QAbstractSpinBox.StepEnabledFlag
+            return flag.StepUpEnabled | flag.StepDownEnabled
+        return super().stepEnabled()
 
     def keyPressEvent(self, e: QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
         """Write over the words instead of into them."""

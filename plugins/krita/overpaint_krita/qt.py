@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "QAbstractSpinBox",
     "QApplication",
     "QComboBox",
     "QDoubleSpinBox",
@@ -63,6 +64,7 @@ if TYPE_CHECKING or _is_qt6():
         QStandardItemModel,
     )
     from PyQt6.QtWidgets import (
+        QAbstractSpinBox,
         QApplication,
         QComboBox,
         QDoubleSpinBox,
@@ -92,6 +94,7 @@ else:
         QStandardItemModel,
     )
     from PyQt5.QtWidgets import (
+        QAbstractSpinBox,
         QApplication,
         QComboBox,
         QDoubleSpinBox,
