@@ -26,7 +26,7 @@ class TestEachFamily(EngineConformance):
     def engine(self, family_id, models_dir, toy, toy_loras, small_edits):
         model, self._loras = toy(family_id), toy_loras(family_id)
         store = ModelStore(models_dir)
-        self._engine = DiffusionEngine(model, FAMILIES[family_id], store, store.models())
+        self._engine = DiffusionEngine(model, FAMILIES[family_id], store, installed=store.models())
 
     def make_engine(self):
         return self._engine

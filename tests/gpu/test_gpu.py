@@ -154,6 +154,14 @@ def test_parts_take_turns_where_the_card_is_too_small_for_all(toy, family_id, mo
             assert devices_of(session) == {"cpu"}
 
 
+@pytest.mark.gpu
+def test_a_preview_finds_the_autoencoder_wherever_it_waits(toy, monkeypatch):
+    """On an empty canvas nothing was encoded before the first preview."""
+    monkeypatch.setattr(memory, "_fits", lambda *arguments: False)
+    with opened(toy("sd15"), Device("cuda")) as session:
+        fill(session, lambda step: step.preview and step.preview(), known=np.zeros((64, 64), np.bool_))
+
+
 @contextmanager
 def short_memory(session, device):
     """No room but for what is there already; on the processor the network says so instead, four times."""
