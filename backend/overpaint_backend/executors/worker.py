@@ -106,29 +106,35 @@ class _Run:
 
     def carry_out(self, payload: tuple[Bytes, ...]) -> None:
         """Do the job and say how it ended; whatever an engine raises ends here."""
-        error: OverpaintError | None = None
+        error: ErrorInfo | None = None
+        is_spoilt = False
         try:
             self._paint_variants(payload)
         except Cancelled:
             if not self._link.is_stopped(self._job.run):
-                error = EngineError("The engine stopped by itself. Try again or choose another engine.")
+                stopped = EngineError("The engine stopped by itself. Try again or choose another engine.")
+                error = ErrorInfo.of(stopped)
         except OverpaintError as raised:
-            error = raised
+            error = ErrorInfo.of(raised)
         except MemoryError:
-            self._arbiter.close(self._engine_id)
-            error = OutOfMemory(
+            is_spoilt = True
+            none_left = OutOfMemory(
                 "There is not enough memory for this area. Select a smaller one and try again."
             )
+            error = ErrorInfo.of(none_left)
         except Exception as raised:  # the border to engines of others: any of it fails this job and no more
             _log.exception("run %d: the engine failed", self._job.run)
-            self._arbiter.close(self._engine_id)
-            error = EngineError(
+            is_spoilt = True
+            failure = EngineError(
                 "The engine failed on this picture. Try a smaller selection or another engine; the daemon's log "
                 "has the details.",
                 detail=type(raised).__name__,
             )
-        info = None if error is None else ErrorInfo.of(error)
-        self._link.send(RunOver(run=self._job.run, error=info, timings_ms=self._timings_ms))
+            error = ErrorInfo.of(failure)
+        # From here on no exception is kept: its traceback would keep the pictures and the engine's memory alive.
+        if is_spoilt:
+            self._arbiter.close(self._engine_id)
+        self._link.send(RunOver(run=self._job.run, error=error, timings_ms=self._timings_ms))
         if error is None:
             self._worker.keep_paces()
 
