@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from tests.integration.daemon_process import DaemonProcess, wait_until
+from tests.integration.daemon_process import DaemonProcess, install_plugin, wait_until
 
 from overpaint_protocol.messages import JobDone, JobFailed, JobPreview, JobProgress, JobVariant
 
@@ -41,11 +41,7 @@ class Session:
 
 @pytest.fixture
 def daemon(tmp_path):
-    info = tmp_path / "plugins" / "batching-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: batching\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[overpaint.engines]\nbatching = batching:Engine\n")
-    (tmp_path / "plugins" / "batching.py").write_text(ENGINE)
+    install_plugin(tmp_path, "batching", "batching:Engine", ENGINE)
     with DaemonProcess.start(tmp_path) as daemon:
         yield daemon
 

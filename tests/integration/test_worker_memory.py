@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from tests.integration.daemon_process import DaemonProcess, wait_until
+from tests.integration.daemon_process import DaemonProcess, install_plugin, wait_until
 
 from overpaint_protocol.messages import JobDone, JobFailed, JobProgress, JobVariant
 
@@ -69,11 +69,7 @@ class Session:
 
 @pytest.fixture
 def daemon(tmp_path):
-    info = tmp_path / "plugins" / "weighty-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: weighty\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[overpaint.engines]\nweighty = weighty:Provider\n")
-    (tmp_path / "plugins" / "weighty.py").write_text(ENGINES)
+    install_plugin(tmp_path, "weighty", "weighty:Provider", ENGINES)
     with DaemonProcess.start(tmp_path) as daemon:
         yield daemon
 
