@@ -45,8 +45,6 @@ from .base import (
 __all__ = ["EngineConformance", "InvertEngine"]
 
 _MAX_GROWTH_BYTES = 48 << 20
-_ROUNDING = 1e-3
-"""How far sums in another order may lead."""
 
 
 class InvertEngine:
@@ -129,6 +127,8 @@ class EngineConformance:
     """The promises of ``engines.base`` as pytest tests; subclass it and override ``make_engine``."""
 
     device = Device()
+    rounding = 1e-3
+    """How far sums in another order may lead, in parts of the whole range of values."""
 
     def make_engine(self) -> Engine:
         """The engine under test."""
@@ -387,14 +387,14 @@ class EngineConformance:
             shown: list[NDArray[np.float32]] = []
             together = self._fill_batch_in(session, request, seeds, _collect(fractions, shown))
             for one, other in zip(alone, together, strict=True):
-                assert np.abs(one - other).max() < _ROUNDING
-            assert np.abs(together[0] - together[1])[hole].max() > _ROUNDING
+                assert np.abs(one - other).max() < self.rounding
+            assert np.abs(together[0] - together[1])[hole].max() > self.rounding
             assert fractions == sorted(fractions)
             assert len(fractions) >= 2
             assert fractions[-1] == 1
             for picture in shown:
                 assert any(
-                    picture.shape == other.shape and np.abs(picture - other).max() < _ROUNDING
+                    picture.shape == other.shape and np.abs(picture - other).max() < self.rounding
                     for other in shown_alone
                 ), "a preview of another variant than the first"
             again = self._fill_batch_in(session, replace(request, seed=2), seeds)
