@@ -139,8 +139,8 @@ class StartMaker:
         """Whether parts of the mask ask for less change than others. What is removed goes as a whole."""
         if not self._only_masks_latents or request.operation is not OperationName.FILL:
             return False
-        chosen = request.mask[request.mask > 0]
-        return bool(chosen.min() < chosen.max())
+        in_part = (request.mask > 0) & (request.mask < request.mask.max())
+        return bool(in_part.any())
 
     def _task(self, operation: OperationName, is_blank: bool) -> Task:
         pipelines = self._family.pipelines
