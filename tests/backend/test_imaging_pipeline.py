@@ -12,7 +12,7 @@ from overpaint_backend.engines.embedded import EmbeddedEngine
 from overpaint_backend.engines.testing import InvertEngine
 from overpaint_backend.imaging.composite import cut_layer
 from overpaint_backend.imaging.mask import feather
-from overpaint_backend.imaging.pipeline import FillJob, prepare, render, render_preview, run_fill
+from overpaint_backend.imaging.pipeline import FillJob, prepare, preview_backdrop, render, run_fill
 from overpaint_backend.imaging.raster import component_dtype
 from overpaint_protocol.errors import EmptySelection, EngineError, InvalidImage
 from overpaint_protocol.geometry import Margins, Rect, Size
@@ -215,10 +215,11 @@ def test_variants_share_what_was_prepared():
 
 def test_previews_show_the_fill_in_its_place():
     prepared = prepare(job_for(document(PixelFormat.RGBA8), mark(np.s_[2:9, 3:9])))
-    preview = render_preview(prepared, np.zeros((4, 5, 3), np.float32), 50_000)
+    backdrop = preview_backdrop(prepared)
+    preview = backdrop.show(np.zeros((4, 5, 3), np.float32), 50_000)
     assert preview is not None
     assert preview.size == EVERYTHING.size
-    assert render_preview(prepared, np.zeros((4, 5, 3), np.float32), 0) is None
+    assert backdrop.show(np.zeros((4, 5, 3), np.float32), 0) is None
 
 
 @pytest.mark.parametrize("selection", [mark(np.s_[0:0, 0:0]), None])

@@ -68,6 +68,41 @@ def test_a_batch_that_finds_no_room_is_made_in_parts(open_session, times):
     assert len(made) == len(SEEDS)
 
 
+@pytest.mark.parametrize(("family_id", "first_part"), [("sd15-inpaint", 2 / 3), ("kandinsky22", 1 / 3)])
+def test_a_batch_in_parts_shows_its_first_variant_alone_and_each_part_moves_on(
+    open_session, family_id, first_part
+):
+    session = open_session(family_id)
+    alone, told = [], []
+    session.fill(request(seed=SEEDS[0]), lambda step: alone.append(step.preview and step.preview()))
+    if family_id == "sd15-inpaint":  # the other one makes no batches in the first place
+        Starved(session, "unet", 1)
+    fill_batch(session, lambda step: told.append((step.fraction, step.preview and step.preview())))
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions)
+    shown = [(fraction, picture) for fraction, picture in told[:-1] if picture is not None]
+    firsts = [picture for picture in alone[:-1] if picture is not None]
+    assert len(shown) == len(firsts) > 1
+    for (fraction, picture), first in zip(shown, firsts, strict=True):
+        assert fraction < first_part
+        assert np.abs(picture - first).max() < _ROUNDING
+    assert len({fraction for fraction in fractions[:-1] if fraction > first_part}) >= len(shown)
+
+
+def test_a_cancel_between_the_parts_of_a_batch_is_heard(open_session):
+    session = open_session()
+    whole = fill_batch(session)
+    Starved(session, "unet", 1)
+
+    def stop(step):
+        if step.fraction > 0.5:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fill_batch(session, stop)
+    assert np.array_equal(fill_batch(session), whole)
+
+
 def test_without_a_second_device_nothing_is_batched(open_session):
     session = open_session()
     fill_batch(session)

@@ -14,6 +14,7 @@ from tests.diffusion.toys import install_toy, make_part
 from overpaint_backend.engines.base import Device, GenerationSettings
 from overpaint_backend.engines.diffusion.provider import DiffusionProvider
 from overpaint_backend.engines.testing import EngineConformance
+from overpaint_backend.models.companions import describe_use
 from overpaint_backend.models.families import FAMILIES
 from overpaint_backend.models.importer import import_model
 from overpaint_backend.models.store import ModelSettings, ModelStore
@@ -160,8 +161,13 @@ def test_a_controlnet_that_does_not_fit_its_base_is_an_error_that_names_both(sto
 
 def test_a_model_with_a_controlnet_of_its_own_keeps_it(tmp_path, add, store):
     install_toy(store.root, "z-image-turbo", model_id="complete")
-    before = fill(engines(store)["complete"])
-    add("z-image-turbo", "file")
+    complete = engines(store)["complete"]
+    before = fill(complete)
+    controlnet = add("z-image-turbo", "file")
+    assert engines(store)["complete"] == complete, "it would be loaded anew for nothing"
+    assert engines(store)["complete"].weight_bytes(Device()) == complete.weight_bytes(Device())
+    assert "toy-z-image-turbo" in describe_use(controlnet, store.models())
+    assert "complete" not in describe_use(controlnet, store.models())
     assert np.array_equal(fill(engines(store)["complete"]), before)
     assert not np.allclose(fill(engines(store)["toy-z-image-turbo"]), before, atol=1e-3)
 

@@ -85,3 +85,18 @@ def test_the_pipeline_is_left_as_it_was(open_session):
     fill(session, mask=graded_mask())
     assert "prepare_mask_latents" not in vars(session._model._pipeline)
     assert np.array_equal(before, fill(session))
+
+
+def test_what_is_selected_in_part_everywhere_still_counts(open_session):
+    """A gradient over the whole picture leaves nothing beside the selection, and is no empty canvas for that."""
+    session = open_session("sd15")
+    options = {"mask": graded_mask(), "settings": GenerationSettings(steps=8)}
+    with decoded(session, "sd15") as latents:
+        fill(session, **options)
+        fill(session, seed=6, **options)
+        fill(session, image=1 - request().image, **options)
+    by_seed, by_picture = (np.abs(latents[0] - other).mean(axis=(0, 1)) for other in latents[1:])
+    full, faint = np.s_[: len(by_seed) // 4], np.s_[-len(by_seed) // 4 :]
+    assert by_seed[faint].mean() == 0
+    assert by_picture[faint].mean() > 0
+    assert by_seed[full].mean() > by_picture[full].mean()

@@ -97,6 +97,7 @@ class TestEachFamilyOnACard(test_families.TestEachFamily):
     """Every family keeps the promises of engines on a card as well."""
 
     device = Device("cuda")
+    rounding = 2e-2  # cards shorten the numbers of convolutions
 
 
 def test_previews_are_small_and_the_first_comes_early(toy, device):
@@ -152,6 +153,14 @@ def test_parts_take_turns_where_the_card_is_too_small_for_all(toy, family_id, mo
             turns = fill(session, lambda step: step.preview and step.preview())
             assert np.allclose(turns, whole, atol=2e-2)
             assert devices_of(session) == {"cpu"}
+
+
+@pytest.mark.gpu
+def test_a_preview_finds_the_autoencoder_wherever_it_waits(toy, monkeypatch):
+    """On an empty canvas nothing was encoded before the first preview."""
+    monkeypatch.setattr(memory, "_fits", lambda *arguments: False)
+    with opened(toy("sd15"), Device("cuda")) as session:
+        fill(session, lambda step: step.preview and step.preview(), known=np.zeros((64, 64), np.bool_))
 
 
 @contextmanager

@@ -53,6 +53,16 @@ def wait_until(condition, what="what was waited for", timeout_s=WAIT_S):
     raise AssertionError(f"it never happened: {what}")
 
 
+def install_plugin(folder: Path, engine_id: str, made_by: str, source: str = "") -> None:
+    """Have a package with an engine for daemons of ``folder``. made_by: ``module:class``, the module having ``source``."""
+    info = folder / "plugins" / f"{engine_id}-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {engine_id}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[overpaint.engines]\n{engine_id} = {made_by}\n")
+    if source:
+        (folder / "plugins" / f"{made_by.partition(':')[0]}.py").write_text(source)
+
+
 def daemon_environ(folder: Path) -> dict[str, str]:
     """Environment of a daemon that keeps everything below ``folder`` and has the engines for tests.
 

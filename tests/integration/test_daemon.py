@@ -11,7 +11,7 @@ import stat
 import psutil
 import pytest
 import zmq
-from tests.integration.daemon_process import DaemonProcess, picture, wait_until
+from tests.integration.daemon_process import DaemonProcess, install_plugin, picture, wait_until
 from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_protocol import framing
@@ -601,10 +601,7 @@ def test_the_report_tells_about_the_daemon(shared_daemon):
 
 @pytest.mark.parametrize("name", ["broken", "embedded"])
 def test_a_third_party_engine_that_does_not_load_or_takes_a_name_is_reported_and_does_no_harm(tmp_path, name):
-    info = tmp_path / "plugins" / "broken-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(f"[overpaint.engines]\n{name} = no_such_module:Engine\n")
+    install_plugin(tmp_path, name, "no_such_module:Engine")
     with DaemonProcess.start(tmp_path) as daemon:
         client = daemon.client()
         assert isinstance(client.welcome, Welcome)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from tests.integration.daemon_process import DaemonProcess, wait_until
+from tests.integration.daemon_process import DaemonProcess, install_plugin, wait_until
 
 from overpaint_protocol.messages import JobDone, JobFailed, JobProgress, JobVariant
 
 # The engines count their open sessions instead of filling memory. "greedy" finds none in the middle of a fill as long
-# as another one is open; "hopeless" never does.
+# as another one is open; "hopeless" never does. "buggy" fails with its weights in hand.
 ENGINES = """
+import weakref
 from dataclasses import replace
+
+import numpy as np
 
 from overpaint_backend.engines.base import Step, no_room
 from overpaint_backend.engines.testing import InvertEngine
@@ -23,7 +26,7 @@ is_open = set()
 
 class Provider:
     def engines(self):
-        return [Weighty("modest"), Weighty("greedy"), Weighty("hopeless")]
+        return [Weighty("modest"), Weighty("greedy"), Weighty("hopeless"), Weighty("buggy")]
 
 
 class Weighty(InvertEngine):
@@ -46,6 +49,11 @@ class Session:
         self.name, self.session = name, session
 
     def fill(self, request, on_step):
+        weights = np.zeros(1000)
+        self.weights = weakref.ref(weights)
+        if self.name == "buggy":
+            raise RuntimeError("a bug with weights in its traceback")
+
         def half(step):
             on_step(step)
             if step.fraction >= 0.5 and (self.name == "hopeless" or is_open == {"modest", "greedy"}):
@@ -55,16 +63,13 @@ class Session:
 
     def close(self):
         is_open.discard(self.name)
+        print(self.name, "holds" if self.weights() is not None else "holds no", "weights when it is closed")
 """
 
 
 @pytest.fixture
 def daemon(tmp_path):
-    info = tmp_path / "plugins" / "weighty-1.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: weighty\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[overpaint.engines]\nweighty = weighty:Provider\n")
-    (tmp_path / "plugins" / "weighty.py").write_text(ENGINES)
+    install_plugin(tmp_path, "weighty", "weighty:Provider", ENGINES)
     with DaemonProcess.start(tmp_path) as daemon:
         yield daemon
 
@@ -96,3 +101,9 @@ def test_when_that_does_not_help_the_error_goes_out_and_the_next_job_is_fine(dae
     assert isinstance(finish(client, "modest")[-1], JobDone)
     wait_until(lambda: daemon.log.count("modest is loaded") == 2, "the log tells who came back")
     assert daemon.log.count("is unloaded") == 1
+
+
+def test_an_engine_that_failed_is_closed_once_nothing_holds_its_memory_any_more(daemon):
+    assert isinstance(finish(daemon.client(), "buggy")[-1], JobFailed)
+    wait_until(lambda: "weights when it is closed" in daemon.log, "the log tells of the end")
+    assert "buggy holds no weights when it is closed" in daemon.log

@@ -3,7 +3,7 @@
 Before a model is loaded, those that were used least recently leave until it has room. When memory runs out all the
 same, what costs no quality comes first:
 
-1. the session that ran short drops what it kept for re-rolls;
+1. the session that ran short drops what it kept for re-rolls, and makes variants in smaller batches down to one;
 2. every other model leaves, and the session tries again;
 3. a session that can do with less (the autoencoder in tiles, parts in main memory, a smaller working size) does so,
    step by step: ``engines.diffusion.memory``;

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,7 @@ from overpaint_protocol.errors import EngineError, NothingToSample, RequestError
 from overpaint_protocol.messages import LoraWeight
 
 from .base import (
+    BatchSession,
     Cancelled,
     Device,
     Engine,
@@ -125,6 +127,8 @@ class EngineConformance:
     """The promises of ``engines.base`` as pytest tests; subclass it and override ``make_engine``."""
 
     device = Device()
+    rounding = 1e-3
+    """How far sums in another order may lead, in parts of the whole range of values."""
 
     def make_engine(self) -> Engine:
         """The engine under test."""
@@ -164,10 +168,21 @@ class EngineConformance:
         self, session: EngineSession, request: FillRequest, on_step: OnStep = lambda step: None
     ) -> NDArray[np.float32]:
         image = session.fill(request, on_step).image
-        assert image.dtype == np.float32
-        assert image.shape == request.image.shape
-        assert np.isfinite(image).all()
+        _check_form(image, request)
         return image
+
+    def _fill_batch_in(
+        self,
+        session: BatchSession,
+        request: FillRequest,
+        seeds: Sequence[int],
+        on_step: OnStep = lambda step: None,
+    ) -> list[NDArray[np.float32]]:
+        images = [result.image for result in session.fill_batch(request, seeds, on_step)]
+        assert len(images) == len(seeds)
+        for image in images:
+            _check_form(image, request)
+        return images
 
     def test_info_is_stable_and_names_known_operations(self) -> None:
         info = self.make_engine().info()
@@ -357,6 +372,64 @@ class EngineConformance:
         finally:
             session.close()
 
+    def test_a_batch_is_what_its_seeds_give_alone(self) -> None:
+        hole, seeds = np.s_[12:36, 20:44], (7, 3, 8)
+        request = self.make_request(48, 64, hole, seed=1)
+        session = self.make_engine().open(self.device)
+        if not isinstance(session, BatchSession):
+            session.close()
+            return  # it promises none, and its variants are made one by one
+        try:
+            shown_alone: list[NDArray[np.float32]] = []
+            alone = [self._fill_in(session, replace(request, seed=seeds[0]), _collect([], shown_alone))]
+            alone += [self._fill_in(session, replace(request, seed=seed)) for seed in seeds[1:]]
+            fractions: list[float] = []
+            shown: list[NDArray[np.float32]] = []
+            together = self._fill_batch_in(session, request, seeds, _collect(fractions, shown))
+            for one, other in zip(alone, together, strict=True):
+                assert np.abs(one - other).max() < self.rounding
+            assert np.abs(together[0] - together[1])[hole].max() > self.rounding
+            assert fractions == sorted(fractions)
+            assert len(fractions) >= 2
+            assert fractions[-1] == 1
+            for picture in shown:
+                assert any(
+                    picture.shape == other.shape and np.abs(picture - other).max() < self.rounding
+                    for other in shown_alone
+                ), "a preview of another variant than the first"
+            again = self._fill_batch_in(session, replace(request, seed=2), seeds)
+            assert all(np.array_equal(one, other) for one, other in zip(together, again, strict=True))
+            (single,) = self._fill_batch_in(session, request, seeds[1:2])
+            assert np.array_equal(single, alone[1])
+        finally:
+            session.close()
+
+    def test_a_batch_can_be_cancelled_and_says_how_large_it_may_be(self) -> None:
+        request = self.make_request(48, 48, np.s_[12:36, 12:36])
+        session = self.make_engine().open(self.device)
+        if not isinstance(session, BatchSession):
+            session.close()
+            return
+        calls: list[Step] = []
+
+        def cancel(step: Step) -> None:
+            calls.append(step)
+            raise Cancelled
+
+        try:
+            assert session.batch_limit(request) >= 1
+            cancelled = False
+            try:
+                session.fill_batch(request, (1, 2), cancel)
+            except Cancelled:
+                cancelled = True
+            assert cancelled
+            assert len(calls) == 1
+            self._fill_batch_in(session, request, (1, 2))
+            assert session.batch_limit(request) >= 1
+        finally:
+            session.close()
+
     def test_ten_fills_leak_nothing(self) -> None:
         process = psutil.Process()
         session = self.make_engine().open(self.device)
@@ -406,6 +479,21 @@ class EngineConformance:
         session = self.make_engine().open(self.device)
         session.close()
         session.close()
+
+
+def _check_form(image: NDArray[np.float32], request: FillRequest) -> None:
+    assert image.dtype == np.float32
+    assert image.shape == request.image.shape
+    assert np.isfinite(image).all()
+
+
+def _collect(fractions: list[float], shown: list[NDArray[np.float32]]) -> OnStep:
+    def collect(step: Step) -> None:
+        fractions.append(step.fraction)
+        if step.preview is not None:
+            shown.append(step.preview())
+
+    return collect
 
 
 def _look(step: Step) -> None:

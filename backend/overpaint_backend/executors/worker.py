@@ -25,9 +25,10 @@ from overpaint_backend.imaging.pipeline import (
     Prepared,
     batch_size,
     prepare,
+    preview_backdrop,
     render,
-    render_preview,
 )
+from overpaint_backend.imaging.preview import Backdrop
 from overpaint_backend.jobs.choice import choose_engine
 from overpaint_protocol import codec
 from overpaint_protocol.errors import EngineError, OutOfMemory, OverpaintError
@@ -38,12 +39,12 @@ from .base import Ready, RunJob, RunOver, RunPreview, RunProgress, RunVariant, W
 from .link import WorkerLink, exit_with
 from .pace import Paces, RunPace, Work, area_doublings
 from .pace_file import read_history, write_history
+from .previews import PreviewTurns
 from .watch import EngineWatch
 
 __all__ = ["main"]
 
 _PROGRESS_INTERVAL_S = 0.05
-_PREVIEW_INTERVAL_S = 0.25
 _TURN_S = 1.0
 """How often a worker without a job looks at the time."""
 
@@ -99,33 +100,41 @@ class _Run:
         self._pace: RunPace | None = None
         self._fraction = 0.0
         self._timings_ms: dict[str, float] = {}
-        self._progress_at = self._preview_at = float("-inf")
+        self._progress_at = float("-inf")
+        self._preview_turns = PreviewTurns()
+        self._backdrop: Backdrop | None = None
 
     def carry_out(self, payload: tuple[Bytes, ...]) -> None:
         """Do the job and say how it ended; whatever an engine raises ends here."""
-        error: OverpaintError | None = None
+        error: ErrorInfo | None = None
+        is_spoilt = False
         try:
             self._paint_variants(payload)
         except Cancelled:
             if not self._link.is_stopped(self._job.run):
-                error = EngineError("The engine stopped by itself. Try again or choose another engine.")
+                stopped = EngineError("The engine stopped by itself. Try again or choose another engine.")
+                error = ErrorInfo.of(stopped)
         except OverpaintError as raised:
-            error = raised
+            error = ErrorInfo.of(raised)
         except MemoryError:
-            self._arbiter.close(self._engine_id)
-            error = OutOfMemory(
+            is_spoilt = True
+            none_left = OutOfMemory(
                 "There is not enough memory for this area. Select a smaller one and try again."
             )
+            error = ErrorInfo.of(none_left)
         except Exception as raised:  # the border to engines of others: any of it fails this job and no more
             _log.exception("run %d: the engine failed", self._job.run)
-            self._arbiter.close(self._engine_id)
-            error = EngineError(
+            is_spoilt = True
+            failure = EngineError(
                 "The engine failed on this picture. Try a smaller selection or another engine; the daemon's log "
                 "has the details.",
                 detail=type(raised).__name__,
             )
-        info = None if error is None else ErrorInfo.of(error)
-        self._link.send(RunOver(run=self._job.run, error=info, timings_ms=self._timings_ms))
+            error = ErrorInfo.of(failure)
+        # From here on no exception is kept: its traceback would keep the pictures and the engine's memory alive.
+        if is_spoilt:
+            self._arbiter.close(self._engine_id)
+        self._link.send(RunOver(run=self._job.run, error=error, timings_ms=self._timings_ms))
         if error is None:
             self._worker.keep_paces()
 
@@ -216,20 +225,21 @@ class _Run:
             if now - self._progress_at >= _PROGRESS_INTERVAL_S:
                 self._progress_at = now
                 self._report("painting", self._fraction)
-            if self._job.preview_bytes > 0 and now - self._preview_at >= _PREVIEW_INTERVAL_S:
+            if self._job.preview_bytes > 0:
                 self._show(prepared, variant, step)
 
         return on_step
 
     def _show(self, prepared: Prepared, variant: int, step: Step) -> None:
-        if step.preview is None:
+        begun_at = time.monotonic()
+        if step.preview is None or not self._preview_turns.has_come(begun_at):
             return
-        preview = render_preview(prepared, step.preview(), self._job.preview_bytes)
-        # Counted from its end: however long it took, the engine gets the larger part of the time.
-        self._preview_at = time.monotonic()
+        self._backdrop = self._backdrop or preview_backdrop(prepared)
+        preview = self._backdrop.show(step.preview(), self._job.preview_bytes)
         if preview is not None:
             image = EncodedImage(media_type="image/jpeg", size=preview.size, frame=0)
             self._link.send(RunPreview(run=self._job.run, variant=variant, image=image), (preview.jpeg,))
+        self._preview_turns.taken(begun_at, time.monotonic())
 
 
 def _fill_job(request: SubmitJob, payload: tuple[Bytes, ...], seed: int) -> FillJob:

@@ -25,7 +25,7 @@ from .decode import decode, decode_mask
 from .encode import encode
 from .expand import expand_selection
 from .mask import grow
-from .preview import MAX_PREVIEW_PIXELS, Preview, encode_preview
+from .preview import MAX_PREVIEW_PIXELS, Backdrop
 from .raster import Raster
 from .resample import bounded_size, resize
 
@@ -35,8 +35,8 @@ __all__ = [
     "Prepared",
     "batch_size",
     "prepare",
+    "preview_backdrop",
     "render",
-    "render_preview",
     "run_fill",
 ]
 
@@ -190,19 +190,10 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
     return FillOutput(target, job.pixel_format, job.color, data, clock.timings_ms)
 
 
-def render_preview(prepared: Prepared, picture: NDArray[np.float32], max_bytes: int) -> Preview | None:
-    """Show an engine's half-made ``picture`` in its place: a small JPEG of the whole Context.
-
-    Args:
-        prepared: the job it belongs to.
-        picture: (h, w, 3) float32 over the whole Context at any size, as a Step's preview gives it.
-        max_bytes: the budget; 0 for no preview.
-    """
+def preview_backdrop(prepared: Prepared) -> Backdrop:
+    """What previews of a job's variants are shown on: its whole Context, before the engine changed anything."""
     size = bounded_size(prepared.job.context.size, MAX_PREVIEW_PIXELS)
-    blend = resize(prepared.selection, size)[..., None]
-    before = resize(prepared.request.image, size)
-    shown = before + blend * (resize(picture, size) - before)
-    return encode_preview(shown.astype(np.float32, copy=False), max_bytes)
+    return Backdrop(resize(prepared.request.image, size), resize(prepared.selection, size))
 
 
 def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from overpaint_protocol.geometry import Size
 
-from .resample import bounded_size
+from .resample import bounded_size, resize
 
-__all__ = ["MAX_PREVIEW_PIXELS", "Preview", "encode_preview"]
+__all__ = ["MAX_PREVIEW_PIXELS", "Backdrop", "Preview", "encode_preview"]
 
 _QUALITIES = (80, 60, 40)
 MAX_PREVIEW_PIXELS = 512 * 512
@@ -26,6 +26,29 @@ class Preview:
 
     jpeg: bytes
     size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Backdrop:
+    """The picture that a fill is shown in while it is made, scaled down once for all previews.
+
+    picture: (h, w, 3) float32 in [0, 1]. selection: (h, w) float32, how much of the fill shows.
+    """
+
+    picture: NDArray[np.float32]
+    selection: NDArray[np.float32]
+
+    def show(self, painted: NDArray[np.float32], max_bytes: int) -> Preview | None:
+        """Show an engine's half-made picture in its place.
+
+        Args:
+            painted: (h, w, 3) float32 over the same area at any size, as a Step's preview gives it.
+            max_bytes: the budget; 0 for no preview.
+        """
+        height, width = self.selection.shape
+        change = resize(painted, Size(width, height)) - self.picture
+        shown = self.picture + self.selection[..., None] * change
+        return encode_preview(shown.astype(np.float32, copy=False), max_bytes)
 
 
 def encode_preview(rgb: NDArray[np.float32], max_bytes: int) -> Preview | None:

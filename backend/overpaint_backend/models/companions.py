@@ -21,7 +21,7 @@ class Companions:
     """What is loaded beside a model.
 
     base: the model of the same family whose other parts a bare network uses; None for a whole model.
-    controlnet: of the same family, for the hole's surroundings; a model with one of its own keeps that.
+    controlnet: of the same family, for the hole's surroundings; None also for a model with one of its own.
     """
 
     base: InstalledModel | None = None
@@ -48,11 +48,16 @@ ALONE = Companions()
 
 
 def companions_of(model: InstalledModel, installed: Iterable[InstalledModel]) -> Companions:
-    """What ``model`` is run with, out of what is ``installed`` and not hidden: of several, what came last."""
+    """What ``model`` is run with, out of what is ``installed`` and not hidden: of several, what came last.
+
+    A model whose folder has a ControlNet keeps that.
+    """
     kin = [each for each in installed if each.family == model.family]
     bases = [each for each in kin if each.kind == "diffusers"] if model.kind == "denoiser" else []
-    controlnets = [each for each in kin if each.kind == "controlnet"]
-    return Companions(base=_last(bases), controlnet=_last(controlnets))
+    base = _last(bases)
+    if (base or model).has_part("controlnet"):
+        return Companions(base=base)
+    return Companions(base=base, controlnet=_last(each for each in kin if each.kind == "controlnet"))
 
 
 def can_paint(model: InstalledModel, companions: Companions) -> bool:

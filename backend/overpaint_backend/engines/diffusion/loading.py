@@ -63,7 +63,7 @@ def load_pipeline(
             parts: dict[str, Any] = {}
             if companions.base is not None:
                 parts[family.main] = load_network(model, whole.path, family, dtype)
-            if companions.controlnet is not None and not whole.has_part("controlnet"):
+            if companions.controlnet is not None:
                 parts["controlnet"] = load_controlnet(companions.controlnet, whole.path, family, dtype)
             is_controlled = companions.is_controlled(model, family)
             class_name = family.pipelines.controlled if is_controlled else family.pipelines.paint

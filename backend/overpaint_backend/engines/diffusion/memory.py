@@ -160,7 +160,9 @@ def choose_dtype(device: torch.device, weight_bytes: int) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "mps":
         return torch.float16
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    # Builds without oneDNN, as for Apple's processors, lack the question too.
+    knows_bfloat16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if knows_bfloat16 else torch.float32
 
 
 def memory_of(device: torch.device) -> DeviceMemory:
@@ -215,6 +217,8 @@ def free_unused() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
     if sys.platform == "linux":
         # Without being asked, glibc keeps the memory of freed weights. Other C libraries lack the function.
         with suppress(AttributeError):

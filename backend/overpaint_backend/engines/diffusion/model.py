@@ -58,7 +58,7 @@ class Model:
         self._is_controlled = loaded.is_controlled
         self.makes_batches = family.makes_batches(loaded.is_controlled)
         autoencoder = getattr(loaded.pipeline, family.autoencoder)
-        self._preview = LatentPreview(autoencoder, autoencoder.encode, family.layout)
+        self._preview = LatentPreview(autoencoder, autoencoder.encode, family.layout, device)
         with quiet():
             self.placement = Placement(loaded.pipeline, family, device, dtype, make_room)
         settle(autoencoder)

@@ -30,12 +30,20 @@ class LatentPreview:
         autoencoder: the model's; used once, at the first picture.
         encode: its ``encode``, before anything was put around it.
         layout: how the pipeline packs its latents.
+        device: where the autoencoder works; it may wait elsewhere until it is called.
     """
 
-    def __init__(self, autoencoder: Any, encode: Callable[[torch.Tensor], Any], layout: LatentLayout) -> None:
+    def __init__(
+        self,
+        autoencoder: Any,
+        encode: Callable[[torch.Tensor], Any],
+        layout: LatentLayout,
+        device: torch.device,
+    ) -> None:
         self._autoencoder = autoencoder
         self._encode = encode
         self._layout = layout
+        self._device = device
         self._factors: NDArray[np.float32] | None = None
 
     def picture(self, latents: torch.Tensor, work: Size) -> NDArray[np.float32]:
@@ -67,8 +75,8 @@ class LatentPreview:
         blocks = np.random.default_rng(0).random((_CHART_CELLS, _CHART_CELLS, 3), dtype=np.float32)
         cell_px = 16
         chart = blocks.repeat(cell_px, axis=0).repeat(cell_px, axis=1)
-        weight = next(self._autoencoder.parameters())
-        pixels = torch.from_numpy(chart.transpose(2, 0, 1)[None] * 2 - 1).to(weight.device, weight.dtype)
+        dtype = next(self._autoencoder.parameters()).dtype
+        pixels = torch.from_numpy(chart.transpose(2, 0, 1)[None] * 2 - 1).to(self._device, dtype)
         if hasattr(
             self._autoencoder.config, "temperal_downsample"
         ):  # an autoencoder of films; the name is theirs

@@ -31,6 +31,14 @@ class Progress:
         self._fraction = max(self._fraction, min(1.0, fraction))
         self._on_step(Step(self._fraction, preview))
 
+    def part(self, done: int, more: int, of: int) -> Progress:
+        """The progress of the next ``more`` pictures ``of`` all; only what comes first has previews."""
+
+        def tell(step: Step) -> None:
+            self.tell((done + more * step.fraction) / of, None if done else step.preview)
+
+        return Progress(tell)
+
     def check(self) -> None:
         """Report nothing new; what ``on_step`` raises passes."""
         self.tell(0.0)

@@ -6,7 +6,7 @@ the steps, and the result goes back to the request's size. What a family is like
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,10 +122,11 @@ class DiffusionSession:
             model.release()
             free_unused()
             if len(seeds) > 1:
-                half = len(seeds) // 2
-                return self._paint_within_memory(request, seeds[:half], progress) + (
-                    self._paint_within_memory(request, seeds[half:], progress)
-                )
+                return [
+                    picture
+                    for some, part in _in_parts(seeds, (len(seeds) + 1) // 2, progress)
+                    for picture in self._paint_within_memory(request, some, part)
+                ]
             if model.placement.save() is None:
                 raise too_large(self._family, self._needed_bytes, self._device, detail)
 
@@ -137,11 +138,11 @@ class DiffusionSession:
         start = self._starts.make(request, model.placement.thrift.scale, progress.check)
         if start.strength == 0:
             return [start.frame.leave(start.picture)] * len(seeds)
-        together = [seeds] if model.makes_batches else [(seed,) for seed in seeds]
+        at_once = len(seeds) if model.makes_batches else 1
         return [
             start.frame.leave(picture)
-            for some in together
-            for picture in model.sample(request, some, start, loras, progress)
+            for some, part in _in_parts(seeds, at_once, progress)
+            for picture in model.sample(request, some, start, loras, part)
         ]
 
     def _load(
@@ -166,3 +167,12 @@ class DiffusionSession:
         if self._model is None:
             raise EngineError("The model was unloaded. Try again.")
         return self._model
+
+
+def _in_parts(
+    seeds: Sequence[int], size: int, progress: Progress
+) -> Iterator[tuple[Sequence[int], Progress]]:
+    """The seeds, ``size`` of them at a time, each time with its part of the progress."""
+    for done in range(0, len(seeds), size):
+        some = seeds[done : done + size]
+        yield some, progress.part(done, len(some), len(seeds))

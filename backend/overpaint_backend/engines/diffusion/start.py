@@ -95,7 +95,7 @@ class StartMaker:
             UnsupportedOperation: the request asks for an edit or sets a strength, and the model knows none.
             NothingToSample: the request asks for an edit of nothing.
         """
-        is_blank = _is_blank(request)
+        is_blank = self._is_blank(request)
         task = self._task(request.operation, is_blank)
         strength = self._strength(request, task, is_blank)
         frame = self.frame(request, scale)
@@ -116,12 +116,31 @@ class StartMaker:
             self._native_px,
             self._family.multiple_px,
             scale=scale,
-            window=bounds(request.mask) if _is_blank(request) else None,
+            window=bounds(request.mask) if self._is_blank(request) else None,
         )
 
     def clear(self) -> None:
         """Forget the kept picture."""
         self._kept = None
+
+    def _is_blank(self, request: FillRequest) -> bool:
+        """Whether there is nothing to learn from."""
+        return not self._sources(request).any()
+
+    def _sources(self, request: FillRequest) -> NDArray[np.bool_]:
+        """(H, W), what may be learnt from. What changes in part begins with what is there."""
+        if _keeps_hole(request):
+            return request.known
+        if self._grades(request):
+            return request.known & (request.mask < request.mask.max())
+        return request.known & ~(request.mask > 0)
+
+    def _grades(self, request: FillRequest) -> bool:
+        """Whether parts of the mask ask for less change than others. What is removed goes as a whole."""
+        if not self._only_masks_latents or request.operation is not OperationName.FILL:
+            return False
+        in_part = (request.mask > 0) & (request.mask < request.mask.max())
+        return bool(in_part.any())
 
     def _task(self, operation: OperationName, is_blank: bool) -> Task:
         pipelines = self._family.pipelines
@@ -171,14 +190,11 @@ class StartMaker:
     ) -> _Pictures:
         cell_px = self._family.cell_px
         mask = frame.enter_mask(request.mask > 0, cell_px)
-        levels, sources, hole = None, _sources(request), mask
-        if self._only_masks_latents and _is_graded(request):
-            relative = request.mask / request.mask.max()
-            levels = frame.enter_levels(relative, cell_px)
-            # What changes in part begins with what is there.
+        levels, hole = None, mask
+        if self._grades(request):
+            levels = frame.enter_levels(request.mask / request.mask.max(), cell_px)
             hole = levels >= 1
-            sources = request.known & ((relative < 1) | _keeps_hole(request))
-        picture = frame.enter(extend(request.image, sources))
+        picture = frame.enter(extend(request.image, self._sources(request)))
         is_shown = not self._only_masks_latents and request.operation is not OperationName.REMOVE
         if not (_keeps_hole(request) or is_shown):
             picture = self._filled(picture, hole, frame, request, check)
@@ -225,19 +241,3 @@ def _keeps_some(request: FillRequest) -> bool:
 def _keeps_hole(request: FillRequest) -> bool:
     """Whether what lies under the mask counts."""
     return request.operation is OperationName.EDIT or _keeps_some(request)
-
-
-def _is_blank(request: FillRequest) -> bool:
-    """Whether there is nothing to learn from."""
-    return not _sources(request).any()
-
-
-def _is_graded(request: FillRequest) -> bool:
-    """Whether parts of the mask ask for less change than others. What is removed goes as a whole."""
-    chosen = request.mask[request.mask > 0]
-    return request.operation is OperationName.FILL and bool(chosen.min() < chosen.max())
-
-
-def _sources(request: FillRequest) -> NDArray[np.bool_]:
-    """(H, W), what may be learnt from."""
-    return request.known if _keeps_hole(request) else request.known & ~(request.mask > 0)
