@@ -355,6 +355,7 @@ pilot.wait_for_engines()
 pilot.open({str(_PHOTO)!r})
 pilot.select_ellipse(200, 120, 180, 140, 20)
 pilot.choose_engine("test-invert")
+pilot.press("more")
 pilot.widget("prompt").setPlainText("steps=20 delay=0.1")
 pilot.press("fill")
 result = dict(running=wait_until(lambda: "%" in pilot.texts().get("overpaint_job_sentence", ""), 20.0))
@@ -369,6 +370,7 @@ result = dict(running=wait_until(lambda: "%" in pilot.texts().get("overpaint_job
             driver,
             f"""
 offered = pilot.wait_for_text("job_sentence", "is waiting", 30.0)
+remembered = [pilot.widget("engine").currentData(), pilot.widget("steps").isVisible()]
 sentence = pilot.texts().get("overpaint_job_sentence", "")
 pilot.create(64, 64)
 pilot.press("insert")
@@ -376,11 +378,12 @@ refused = pilot.wait_for_text("job_sentence", "belongs to", 5.0)
 pilot.open({str(_PHOTO)!r})
 pilot.press("insert")
 arrived = pilot.wait_for_layer(1, 20.0)
-result = dict(offered=offered, sentence=sentence, refused=refused, arrived=arrived, texts=pilot.texts(),
+result = dict(offered=offered, remembered=remembered, sentence=sentence, refused=refused, arrived=arrived, texts=pilot.texts(),
     names=[node.name() for node in pilot.layers()])
 """,
         )
     assert result["offered"], result
+    assert result["remembered"] == ["test-invert", True]
     assert "china.jpg" in result["sentence"], result
     assert result["refused"], result
     assert result["arrived"], result
