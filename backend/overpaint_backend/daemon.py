@@ -22,12 +22,12 @@ import filelock
 import psutil
 import zmq
 
-from overpaint_protocol.connection import ConnectionInfo
+from overpaint_protocol.connection import STATE_DIR_VARIABLE, ConnectionInfo
 from overpaint_protocol.endpoint import MAX_IPC_PATH_BYTES
 from overpaint_protocol.errors import DaemonError, OverpaintError
 from overpaint_protocol.version import MAJOR, PRODUCT_VERSION
 
-from .config import DaemonSettings
+from .config import RUNTIME_DIR_VARIABLE, DaemonSettings
 from .executors.base import WorkerSettings
 from .executors.process import ProcessExecutor
 from .recipes.offer import RecipeBook
@@ -69,7 +69,11 @@ def run_daemon(settings: DaemonSettings) -> int:
         sys.stderr.write(f"{error.message}\n")
         return 1
     except (OSError, zmq.ZMQError) as error:
-        sys.stderr.write(f"The daemon cannot start: {error}\n")
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        sys.stderr.write(
+            f"The daemon cannot start: {where}{error.strerror}. “overpaint doctor” says more; {STATE_DIR_VARIABLE} and "
+            f"{RUNTIME_DIR_VARIABLE} choose other folders.\n"
+        )
         return 1
     return 0
 

@@ -167,3 +167,8 @@ def test_the_status_names_loras_and_recipes(run, monkeypatch):
     plain = json.loads(run("status", "--json")[1])
     assert plain["engines"][0]["loras"] == [{"id": "pen", "name": "Pen"}, {"id": "glow", "name": "Glow"}]
     assert [bool(recipe["problem"]) for recipe in plain["recipes"]] == [False, True]
+
+
+def test_a_slip_in_a_files_name_is_told_as_one(run, tmp_path):
+    said = run("recipes", "check", tmp_path / "inkk.toml")
+    assert said == (1, "", "There is no file inkk.toml. Check its name and its folder.\n")

@@ -285,7 +285,7 @@ def test_all_mistakes_are_named_at_once():
         ("ink.txt", LEAST.encode(), "is no name for a recipe"),
         ("ink.toml", LEAST.encode() + b"#" * MAX_FILE_BYTES, "more than 64 kB"),
         ("ink.toml", LEAST.encode("utf-16"), "not in UTF-8"),
-        ("ink.toml", None, "is no file that can be read"),
+        ("ink.toml", None, "There is no file ink.toml. Check its name"),
     ],
 )
 def test_a_file_that_cannot_be_one_is_told(tmp_path, name, content, mistake):

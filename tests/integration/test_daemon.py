@@ -14,6 +14,8 @@ import zmq
 from tests.integration.daemon_process import DaemonProcess, install_plugin, picture, wait_until
 from zmq.utils.monitor import parse_monitor_message
 
+from overpaint_backend.config import DaemonSettings
+from overpaint_backend.daemon import run_daemon
 from overpaint_protocol import framing
 from overpaint_protocol.connection import ConnectionInfo
 from overpaint_protocol.errors import DaemonNotRunning
@@ -611,3 +613,13 @@ def test_a_third_party_engine_that_does_not_load_or_takes_a_name_is_reported_and
         for engine in ("embedded", "test-invert"):
             client.submit(engine, engine=engine)
             client.receive_until(JobDone)
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_what_to_do(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    settings = DaemonSettings(state_dir=tmp_path / "file" / "state", runtime_dir=tmp_path / "run")
+    assert run_daemon(settings) == 1
+    said = capsys.readouterr().err
+    assert "Errno" not in said
+    assert str(tmp_path / "file") in said
+    assert "OVERPAINT_STATE_DIR" in said

@@ -157,7 +157,9 @@ def _run_job(editor: FileEditor, request: EditRequest) -> tuple[Job, int | None]
 
             def is_over() -> bool:
                 total = None if job.fraction is None else 1.0
-                progress.update(task, description=job.sentence, total=total, completed=job.fraction or 0.0)
+                # At the whole of it the clock would stop for good, and the next stage begins at 0 again.
+                done = min(job.fraction or 0.0, 0.999)
+                progress.update(task, description=job.sentence, total=total, completed=done)
                 return bool(interrupted) or job.phase.is_final or job.phase is JobPhase.OFFERED
 
             loop.run_until(is_over)

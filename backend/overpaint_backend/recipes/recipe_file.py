@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -65,6 +66,8 @@ def read(path: Path) -> Recipe:
         RecipeError: the file cannot be read or has mistakes; all of them are named.
     """
     check_name(path.name)
+    if not os.path.lexists(path):
+        raise RecipeError(f"There is no file {path.name}. Check its name and its folder.")
     if not path.is_file():  # nor a pipe, which would be waited for
         raise RecipeError(f"{path.name} is no file that can be read. Remove it.")
     try:
