@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,7 +149,8 @@ def open_dialog(driver: GimpDriver, title: str) -> None:
     """Open a dialog through GIMP's own search of actions."""
     driver.press("slash")
     wait_until(lambda: is_shown(driver, "Search Actions"))
-    activate(driver, "Search Actions")
+    # the image window takes the focus once more after another dialog was closed
+    wait_until(lambda: keeps_focus(driver, "Search Actions"))
     driver.xdotool("type", title)
     # the list of actions follows the typing some time later
     driver.run("wait_until(lambda: False, 0.7)")
@@ -166,12 +166,17 @@ def write_prompt(driver: GimpDriver, prompt: str) -> None:
 
 
 def is_shown(driver: GimpDriver, title: str) -> bool:
-    try:
-        return bool(driver.xdotool("search", "--onlyvisible", "--name", title))
-    except subprocess.CalledProcessError:
-        return False
+    return bool(driver.find_windows("--name", title))
 
 
-def activate(driver: GimpDriver, title: str) -> None:
-    window = driver.xdotool("search", "--onlyvisible", "--name", title).split()[-1]
+def activate(driver: GimpDriver, title: str) -> str:
+    window = driver.find_windows("--name", title)[-1]
     driver.xdotool("windowactivate", "--sync", window)
+    return window
+
+
+def keeps_focus(driver: GimpDriver, title: str) -> bool:
+    """Give a window the focus; returns whether it has it still a moment later."""
+    window = activate(driver, title)
+    driver.run("wait_until(lambda: False, 0.3)")
+    return driver.xdotool("getactivewindow").strip() == window

@@ -143,6 +143,16 @@ class EditorDriver:
         """
         return self.on_display("xdotool", *arguments, timeout=timeout)
 
+    def find_windows(self, *criteria: str) -> list[str]:
+        """Ids of the visible windows that xdotool finds by ``criteria``, such as ``--class gimp``; none is no error."""
+        while True:
+            try:
+                return self.xdotool("search", "--onlyvisible", *criteria).split()
+            except subprocess.CalledProcessError as error:
+                if "BadWindow" not in error.stderr:
+                    return []
+                # one that it was just looking at has gone
+
     def on_display(self, *command: str, timeout: float = 10.0) -> str:
         """Run a program beside the editor (same namespaces, same display) and return its standard output."""
         editor = self.editor_process()

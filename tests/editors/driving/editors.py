@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -112,7 +111,7 @@ class GimpDriver(EditorDriver):
         GIMP handles them some time later: wait for the effect (``wait_until`` inside ``run``). There is no other
         way to undo from a test: the API has no call for it.
         """
-        window = self.xdotool("search", "--onlyvisible", "--class", "gimp").split()[0]
+        window = self.find_windows("--class", "gimp")[0]
         self.xdotool("windowactivate", "--sync", window)
         self.xdotool("key", keys)
 
@@ -127,11 +126,9 @@ class GimpDriver(EditorDriver):
     def _wait_for_window(self, deadline: float) -> None:
         # persistent plug-ins start before the main window exists, and Gimp.Display.new() needs it
         while time.monotonic() < deadline:
-            try:
-                self.xdotool("search", "--onlyvisible", "--name", "GNU Image Manipulation Program")
+            if self.find_windows("--name", "GNU Image Manipulation Program"):
                 return
-            except subprocess.CalledProcessError:
-                time.sleep(0.1)
+            time.sleep(0.1)
         self.close()
         raise EditorDied(f"GIMP did not show its window:\n{self._log_tail()}")
 
