@@ -275,6 +275,8 @@ def test_each_mistake_is_a_sentence(text, mistake):
 def test_all_mistakes_are_named_at_once():
     found = mistakes_in(LEAST + 'steps = 0\npromt = "x"\n[[loras]]\nid = 5\nweight = "much"')
     assert len(found) == 4
+    nameless = mistakes_in(LEAST + "[[loras]]\nweight = 5")
+    assert ["is missing" in nameless[0], "lies in -4 to 4" in nameless[1]] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,7 @@ def choose_engine(engines: Sequence[EngineInfo], request: SubmitJob) -> EngineIn
     settings = _settings(request)
     if request.engine is None:
         if not able:
-            raise UnsupportedOperation(
-                f"None of the installed engines offers {operation!r}. {_remedy(request)}"
-            )
+            raise UnsupportedOperation(f"None of the installed engines can {operation}. {_remedy(request)}")
         problem = lora_problem(able, None, settings.loras)
         if problem:
             raise RequestError(problem)
@@ -60,7 +58,7 @@ def choose_engine(engines: Sequence[EngineInfo], request: SubmitJob) -> EngineIn
             if able
             else f"No installed engine can. {_remedy(request)}"
         )
-        raise UnsupportedOperation(f"{chosen.name} cannot do {operation!r}. {advice}")
+        raise UnsupportedOperation(f"{chosen.name} cannot {operation}. {advice}")
     problem = lora_problem(engines, chosen, settings.loras)
     if problem:
         raise RequestError(problem)

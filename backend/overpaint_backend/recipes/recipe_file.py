@@ -271,11 +271,11 @@ class _Reader:
             reader = _Reader(table, f"{self._place}[[loras]] number {number}: ")
             reader.refuse_others(_LORA_KEYS)
             lora_id, weight = reader.text("id", _MAX_ID_CHARS, example="ink"), reader.number("weight")
-            if not reader.mistakes:
-                try:
-                    loras.append(LoraWeight(id=lora_id, weight=1.0 if weight is None else float(weight)))
-                except RequestError as error:
-                    reader.mistakes.append(f"{reader._place}{error.message}")
+            try:
+                # Of a name that is missing was told already; the weight is looked at all the same.
+                loras.append(LoraWeight(id=lora_id or "any", weight=1.0 if weight is None else float(weight)))
+            except RequestError as error:
+                reader.mistakes.append(f"{reader._place}{error.message}")
             self.mistakes += reader.mistakes
         return tuple(loras)
 
