@@ -7,7 +7,7 @@ import pytest
 from tests.diffusion.sessions import Starved, part_of, request
 
 from overpaint_backend.engines.base import Cancelled, OperationName
-from overpaint_backend.engines.diffusion.memory import Placement
+from overpaint_backend.engines.diffusion.memory import Placement, Thrift
 from overpaint_backend.imaging.pipeline import batch_size
 from overpaint_backend.models.families import FAMILIES
 
@@ -56,16 +56,26 @@ def test_a_batch_can_be_cancelled(open_session):
     assert len(fill_batch(session)) == len(SEEDS)
 
 
-@pytest.mark.parametrize("times", [1, 2, 4])
-def test_a_batch_that_finds_no_room_is_made_in_parts(open_session, times):
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_batch_that_finds_no_room_is_made_in_parts_at_no_price(open_session, times):
     session = open_session()
     expected = fill_batch(session)
     starved = Starved(session, "unet", times)
     made = fill_batch(session)
     assert starved.left == 0
     for one, other in zip(expected, made, strict=True):
-        assert np.abs(one - other).max() < 1  # thrift may have changed the size worked at
+        assert np.abs(one - other).max() < _ROUNDING
+    assert session._model.placement.thrift is Thrift.NONE
+
+
+def test_only_a_single_picture_without_room_is_made_thriftily(open_session):
+    session = open_session()
+    starved = Starved(session, "unet", 3)  # all three, the first two, the first
+    made = fill_batch(session)
+    assert starved.left == 0
+    assert session._model.placement.thrift is Thrift.TILED
     assert len(made) == len(SEEDS)
+    assert all(np.isfinite(picture).all() for picture in made)
 
 
 @pytest.mark.parametrize(("family_id", "first_part"), [("sd15-inpaint", 2 / 3), ("kandinsky22", 1 / 3)])
