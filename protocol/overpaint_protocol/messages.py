@@ -15,10 +15,10 @@ from typing import ClassVar, NewType, TypeVar
 
 from .errors import OverpaintError, RequestError, Retry, from_code
 from .geometry import Margins, Rect, Size
-from .pixels import ImageHeader, PixelFormat
+from .pixels import ColorSpace, ImageHeader, PixelFormat
 
 __all__ = [
-    "MAX_GROW_PX",
+    "MAX_EDGE_PX",
     "MAX_GUIDANCE",
     "MAX_LORAS",
     "MAX_LORA_WEIGHT",
@@ -34,6 +34,7 @@ __all__ = [
     "Capabilities",
     "DaemonReport",
     "DaemonStopping",
+    "Edges",
     "Edit",
     "EncodedImage",
     "EngineInfo",
@@ -82,7 +83,8 @@ MAX_SEED = 2**32 - 1
 MAX_PROMPT_CHARS = 8_000
 MAX_SIDE_PX = 300_000
 """Longest side of a canvas in px: the limit of the formats editors keep documents in."""
-MAX_GROW_PX = 512
+MAX_EDGE_PX = 512
+MIN_DETAIL, MAX_DETAIL = 0.1, 4.0
 MAX_STEPS = 150
 MAX_GUIDANCE = 30
 MAX_LORAS = 8
@@ -181,12 +183,14 @@ class GenerationSettings:
 
     steps: how often the picture is refined, 1 to 150. guidance: how closely the prompt is followed, 0 to 30.
     strength: how far the Mask's area may get from what is there, 0 (unchanged) to 1 (anew).
+    detail: the scale to work at, as a multiple of the canvas' own, 0.1 to 4; None lets the daemon choose.
     loras: adapters to mix in, up to 8, each once.
     """
 
     steps: int | None = None
     guidance: float | None = None
     strength: float | None = None
+    detail: float | None = None
     loras: tuple[LoraWeight, ...] = ()
 
     def __post_init__(self) -> None:
@@ -203,11 +207,41 @@ class GenerationSettings:
             f"The strength lies in 0 to 1, not {self.strength}.",
         )
         _check(
+            self.detail is None or MIN_DETAIL <= self.detail <= MAX_DETAIL,
+            f"The detail lies in {MIN_DETAIL} to {MAX_DETAIL}, not {self.detail}.",
+        )
+        _check(
             len(self.loras) <= MAX_LORAS,
             f"Up to {MAX_LORAS} LoRAs can be mixed, not {len(self.loras)}.",
         )
         ids = [lora.id for lora in self.loras]
         _check(len(set(ids)) == len(ids), "Each LoRA can be named once. Give it the weight you mean.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """How a result ends: how far beyond the Mask it reaches, and how softly. Beyond that nothing changes.
+
+    Lengths are in px of the canvas, 0 to 512; None lets the daemon derive them from the Mask's size. With ``grow_px`` and
+    ``blend_px`` 0 nothing outside the Mask changes; in an Expand, nothing of the original.
+
+    grow_px: the Mask is widened by this much in full, so that the rim of what is replaced goes with it.
+    blend_px: around that the result fades out over this much. In an Expand: how far it fades into the original.
+    feather_px: the Mask fades inwards over this much, beside any softness of its own.
+    fill_holes: what the Mask encloses is painted, too.
+    """
+
+    grow_px: int | None = None
+    blend_px: int | None = None
+    feather_px: int | None = None
+    fill_holes: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("grow", self.grow_px), ("blend", self.blend_px), ("feather", self.feather_px)):
+            _check(
+                value is None or 0 <= value <= MAX_EDGE_PX,
+                f"The mask can {name} by 0 to {MAX_EDGE_PX} px, not {value}.",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -490,8 +524,7 @@ class SubmitJob:
     context: what the engine sees, in canvas coordinates; inside the canvas, for an Expand inside the grown canvas.
     image: pixels of ``context`` where it lies on the canvas.
     mask: gray8 over ``context``, 255 = repaint, 0 = keep, between = blend; None for an Expand, which has its margins.
-    grow_px: how far the engine's own area reaches beyond the Mask, 0 to 512; None lets the daemon choose. The
-        returned layer never reaches beyond the Mask.
+    edges: how far the returned layer reaches beyond the Mask, and how softly it ends.
     """
 
     job_id: JobId
@@ -505,7 +538,7 @@ class SubmitJob:
     context: Rect
     image: ImageHeader
     mask: ImageHeader | None = None
-    grow_px: int | None = None
+    edges: Edges = Edges()
 
     def __post_init__(self) -> None:
         _check_id(self.job_id, "job id")
@@ -516,10 +549,6 @@ class SubmitJob:
             1 <= self.variants <= MAX_VARIANTS, f"Ask for 1 to {MAX_VARIANTS} variants, not {self.variants}."
         )
         _check(self.seed is None or 0 <= self.seed <= MAX_SEED, f"The seed lies in 0 to {MAX_SEED}.")
-        _check(
-            self.grow_px is None or 0 <= self.grow_px <= MAX_GROW_PX,
-            f"The mask can grow by 0 to {MAX_GROW_PX} px.",
-        )
         _check(not self.context.is_empty, "The context holds no pixels.")
         whole = Rect.from_size(self.canvas)
         if isinstance(self.operation, Expand):
@@ -542,6 +571,10 @@ class SubmitJob:
             f"The image is {self.image.size} px, the context shows {visible.size} px of the canvas.",
         )
         _check(self.image.format is not PixelFormat.GRAY8, "The image needs an alpha channel.")
+        _check(
+            (self.image.color is ColorSpace.ICC) == (self.image.profile is not None),
+            "An image in a color space of its own comes with the profile.",
+        )
         if self.mask is not None:
             _check(self.mask.format is PixelFormat.GRAY8, f"A mask is gray8, not {self.mask.format.value}.")
             _check(
@@ -694,7 +727,9 @@ class JobVariant:
 
     variant: index from 0. seed: the one that gives it again. engine: id of the engine that made it.
     target: where it goes, in canvas coordinates from before the operation (negative in an Expand to left or top).
-    image: straight-alpha pixels of ``target`` in the format the job's image came in; alpha is the blend.
+        It reaches beyond the Mask as far as the job's ``edges`` allow.
+    image: straight-alpha pixels of ``target`` in the format and color the job's image came in; alpha is the blend.
+        A profile is not sent back.
     """
 
     job_id: JobId
@@ -708,12 +743,18 @@ class JobVariant:
 @_message("job.done")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDone:
-    """All variants were sent. timings_ms: milliseconds by stage, for people and benchmarks."""
+    """All variants were sent.
+
+    timings_ms: milliseconds by stage, for people and benchmarks.
+    notes: what the artist should know about the results, a sentence each, such as a part of the selection that was left
+        out.
+    """
 
     job_id: JobId
     variants: int
     engine: str
     timings_ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @_message("job.failed")

@@ -13,7 +13,16 @@ from enum import Enum
 from .errors import InvalidImage
 from .geometry import Rect, Size
 
-__all__ = ["MAX_BAND_BYTES", "Bytes", "ColorSpace", "ImageHeader", "PixelFormat", "band_rows", "split_bands"]
+__all__ = [
+    "MAX_BAND_BYTES",
+    "MAX_PROFILE_BYTES",
+    "Bytes",
+    "ColorSpace",
+    "ImageHeader",
+    "PixelFormat",
+    "band_rows",
+    "split_bands",
+]
 
 Bytes = bytes | bytearray | memoryview
 """What pixels are handed around in; a memoryview must be C-contiguous."""
@@ -21,6 +30,9 @@ Bytes = bytes | bytearray | memoryview
 MAX_BAND_BYTES = 4 * 1024 * 1024
 """Largest payload frame a peer sends. Measured: bands of 1-4 MiB beat one big frame in speed and keep
 allocations and the reach of a cancel bounded."""
+
+MAX_PROFILE_BYTES = 4 * 1024 * 1024
+"""Largest ICC profile. Those of displays and working spaces have some kilobytes, those with tables up to 3 MB."""
 
 _CHANNELS = {"gray": 1, "graya": 2, "rgba": 4, "bgra": 4}
 
@@ -62,10 +74,14 @@ class PixelFormat(str, Enum):
 
 
 class ColorSpace(str, Enum):
-    """What the color components mean: the sRGB primaries with the sRGB curve or with none."""
+    """What the color components mean: the sRGB primaries with the sRGB curve or with none, or what a profile says.
+
+    Grey has the curve of the space and no primaries; with ``ICC`` the profile is one for grey.
+    """
 
     SRGB = "srgb"
     LINEAR_SRGB = "linear-srgb"
+    ICC = "icc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +93,24 @@ class ImageHeader:
     color: color space of the components; without meaning for a mask.
     frames: indices of the payload frames that hold the rows, top to bottom. Their lengths sum to
         ``byte_length`` exactly. Frames may be cut anywhere; a sender keeps each within MAX_BAND_BYTES.
+    profile: index of the payload frame that holds the ICC profile, of at most MAX_PROFILE_BYTES, where ``color`` is
+        ``icc``; None otherwise, and where the receiver has the profile already.
 
     Raises:
-        InvalidImage: the size is empty.
+        InvalidImage: the size is empty, or there is a profile for a color space that needs none.
     """
 
     size: Size
     format: PixelFormat
     color: ColorSpace = ColorSpace.SRGB
     frames: tuple[int, ...] = ()
+    profile: int | None = None
 
     def __post_init__(self) -> None:
         if self.size.area == 0:
             raise InvalidImage(f"An image of {self.size} px holds no pixels.")
+        if self.profile is not None and self.color is not ColorSpace.ICC:
+            raise InvalidImage(f"An image in {self.color.value} has no profile.")
 
     @property
     def byte_length(self) -> int:
@@ -112,6 +133,26 @@ class ImageHeader:
                 f"the message has {length}."
             )
         return picked
+
+    def take_profile(self, payload: Sequence[Bytes]) -> bytes | None:
+        """The ICC profile from a message's payload; None if the image has none.
+
+        Raises:
+            InvalidImage: its frame is missing, one of the rows', empty or too large.
+        """
+        if self.profile is None:
+            return None
+        if not 0 <= self.profile < len(payload) or self.profile in self.frames:
+            raise InvalidImage(
+                f"The image names frame {self.profile} as its color profile, which is not there."
+            )
+        profile = payload[self.profile]
+        if not 0 < len(profile) <= MAX_PROFILE_BYTES:
+            raise InvalidImage(
+                f"The image's color profile has {len(profile)} bytes; 1 to {MAX_PROFILE_BYTES} can be used. "
+                "Assign a smaller profile, such as sRGB, to the document and try again."
+            )
+        return bytes(profile)
 
 
 def band_rows(width: int, pixel_format: PixelFormat, max_bytes: int = MAX_BAND_BYTES) -> int:

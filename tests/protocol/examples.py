@@ -1,5 +1,7 @@
 """One example of every message, with its payload: what the golden vectors hold and the fuzzers mutate."""
 
+from dataclasses import replace
+
 from overpaint_protocol.errors import Retry
 from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import (
@@ -9,6 +11,7 @@ from overpaint_protocol.messages import (
     Capabilities,
     DaemonReport,
     DaemonStopping,
+    Edges,
     Edit,
     EncodedImage,
     EngineInfo,
@@ -104,6 +107,7 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
                     steps=20,
                     guidance=7.5,
                     strength=0.75,
+                    detail=1.5,
                     loras=(LoraWeight(id="watercolor", weight=0.5),),
                 ),
             ),
@@ -115,9 +119,21 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
             context=CONTEXT,
             image=IMAGE,
             mask=MASK,
-            grow_px=4,
+            edges=Edges(grow_px=4, blend_px=12, feather_px=0, fill_holes=True),
         ),
         (*IMAGE_PAYLOAD, *MASK_PAYLOAD),
+    ),
+    "job.submit-profile": (
+        SubmitJob(
+            job_id="job-4",
+            document_id="doc-1",
+            operation=Fill(),
+            canvas=Size(8, 6),
+            context=CONTEXT,
+            image=replace(IMAGE, color=ColorSpace.ICC, profile=len(IMAGE_PAYLOAD) + len(MASK_PAYLOAD)),
+            mask=MASK,
+        ),
+        (*IMAGE_PAYLOAD, *MASK_PAYLOAD, b"a profile"),
     ),
     "job.submit-remove": (
         SubmitJob(
@@ -207,7 +223,13 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
         IMAGE_PAYLOAD,
     ),
     "job.done": (
-        JobDone(job_id="job-1", variants=2, engine="embedded", timings_ms={"decode": 1.5, "fill": 800.0}),
+        JobDone(
+            job_id="job-1",
+            variants=2,
+            engine="embedded",
+            timings_ms={"decode": 1.5, "fill": 800.0},
+            notes=("A speck was left out.",),
+        ),
         (),
     ),
     "job.failed": (JobFailed(job_id="job-1", error=ERROR), ()),

@@ -24,7 +24,7 @@ from overpaint_protocol.messages import (
     Ping,
     SubmitJob,
 )
-from overpaint_protocol.pixels import ImageHeader, PixelFormat, split_bands
+from overpaint_protocol.pixels import MAX_PROFILE_BYTES, ColorSpace, ImageHeader, PixelFormat, split_bands
 
 
 def body(message, **changes):
@@ -92,7 +92,10 @@ def submit(**changes):
         pytest.param({"job_id": ""}, id="no id"),
         pytest.param({"job_id": "x" * 65}, id="long id"),
         pytest.param({"job_id": "../../x"}, id="id with a path"),
-        pytest.param({"grow_px": 513}, id="grow too far"),
+        pytest.param({"edges__grow_px": 513}, id="grow too far"),
+        pytest.param({"edges__blend_px": -1}, id="negative blend"),
+        pytest.param({"image__color": "icc"}, id="a space of its own without a profile"),
+        pytest.param({"operation__settings__detail": 0.05}, id="too little detail"),
         pytest.param({"operation__prompt": "x" * 8001}, id="long prompt"),
         pytest.param({"canvas__width": 300_001}, id="huge canvas"),
         pytest.param({"context__x": 6}, id="context outside"),
@@ -115,7 +118,7 @@ def test_value_outside_its_range_is_refused_with_a_sentence(changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"variants": 1}, {"variants": 8}, {"seed": 2**32 - 1}, {"job_id": "x" * 64}, {"grow_px": 512},
+    [{"variants": 1}, {"variants": 8}, {"seed": 2**32 - 1}, {"job_id": "x" * 64}, {"edges__grow_px": 512},
      {"operation__prompt": "x" * 8000}, {"canvas__width": 300_000}],
 )  # fmt: skip
 def test_value_at_its_limit_is_taken(changes):
@@ -211,6 +214,23 @@ class TestTake:
         header = ImageHeader(size=Size(4, 2), format=PixelFormat.RGBA8, frames=(-1,))
         with pytest.raises(InvalidImage):
             header.take((bytes(32),))
+
+    def test_a_profile_beside_a_space_that_needs_none_is_refused(self):
+        with pytest.raises(InvalidImage):
+            ImageHeader(size=Size(4, 2), format=PixelFormat.RGBA8, profile=1)
+
+    @pytest.mark.parametrize(
+        "payload",
+        [(bytes(32),), (bytes(32), b""), (bytes(32), bytes(MAX_PROFILE_BYTES + 1))],
+        ids=["missing", "empty", "too large"],
+    )
+    def test_a_profile_that_cannot_be_one_is_refused(self, payload):
+        header = ImageHeader(
+            size=Size(4, 2), format=PixelFormat.RGBA8, frames=(0,), color=ColorSpace.ICC, profile=1
+        )
+        with pytest.raises(InvalidImage):
+            header.take_profile(payload)
+        assert header.take_profile((bytes(32), b"icc")) == b"icc"
 
 
 def test_bands_hold_whole_rows_and_all_of_them():

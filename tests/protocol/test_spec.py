@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overpaint_protocol import messages
+from overpaint_protocol import messages, pixels
 from overpaint_protocol.errors import ERROR_TYPES, OverpaintError
 from overpaint_protocol.messages import MESSAGE_TYPES
 from overpaint_protocol.pixels import PixelFormat
@@ -48,7 +48,10 @@ def test_every_pixel_format_is_listed_with_its_size(pixel_format):
     "number",
     [
         messages.MAX_PROMPT_CHARS,
-        messages.MAX_GROW_PX,
+        messages.MAX_EDGE_PX,
+        messages.MIN_DETAIL,
+        int(messages.MAX_DETAIL),
+        pixels.MAX_PROFILE_BYTES // 2**20,
         messages.MAX_VARIANTS,
         messages.MAX_STEPS,
         messages.MAX_GUIDANCE,

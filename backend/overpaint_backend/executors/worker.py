@@ -253,7 +253,7 @@ def _fill_job(request: SubmitJob, payload: tuple[Bytes, ...], seed: int) -> Fill
         color=request.image.color,
         mask_bands=None if request.mask is None else request.mask.take(payload),
         seed=seed,
-        grow_px=request.grow_px,
+        grow_px=request.edges.grow_px,
     )
 
 
