@@ -27,7 +27,6 @@ from overpaint_client.settings import ClientSettings
 from overpaint_protocol.errors import OverpaintError, RequestError, UnsupportedFormat
 from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import Expand, Operation, operation_name
-from overpaint_protocol.pixels import PixelFormat
 
 from .file_editor import FileEditor, FileLayer, Pixels
 from .options import TaskOptions
@@ -70,6 +69,8 @@ def run_edit(task: TaskOptions, operation_for: Callable[[Size], Operation], mask
         picture.pixels,
         picture.format,
         selection=selection,
+        color=picture.color,
+        profile=picture.icc_profile,
         title=task.image.name,
         path=str(task.image.absolute()),
     )
@@ -236,13 +237,11 @@ def _write_results(
 
 
 def _on_canvas(layer: FileLayer, canvas: Rect) -> Pixels:
-    """The layer's pixels at their place on an otherwise transparent canvas, with 8 bits a channel."""
-    pixels = np.zeros((canvas.height, canvas.width, layer.pixels.shape[2]), np.uint8)
+    """The layer's pixels at their place on an otherwise transparent canvas."""
+    pixels = np.zeros((canvas.height, canvas.width, layer.pixels.shape[2]), layer.pixels.dtype)
     shared = layer.rect.intersect(canvas)
     inner = shared.relative_to(layer.rect.origin)
     source = layer.pixels[inner.top : inner.bottom, inner.left : inner.right]
-    if source.dtype.itemsize == 2:  # no file format here holds 16-bit grey with alpha
-        source = np.rint(source / 257).astype(np.uint8)
     pixels[shared.top : shared.bottom, shared.left : shared.right] = source
     return pixels
 
@@ -293,7 +292,5 @@ def _check_layer_output(task: TaskOptions, picture: Picture, canvas: Size, taken
             "A layer is transparent in places, which a JPEG cannot be. Write it to a .png."
         )
     as_layer = replace(picture, has_alpha=True, pixels=picture.pixels[:0])
-    if picture.format is PixelFormat.GRAYA16:
-        as_layer = replace(as_layer, format=PixelFormat.GRAYA8)
     for index in range(task.variants):
         check_output(_numbered(layer, index, task.variants), as_layer, canvas, taken, force=task.force)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from overpaint_client.editor import DocumentInfo, Insertion
 from overpaint_protocol.errors import NoDocument
 from overpaint_protocol.geometry import Rect
-from overpaint_protocol.pixels import Bytes, PixelFormat
+from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 from overpaint_protocol.version import PRODUCT_VERSION
 
 __all__ = ["PIXEL_DTYPES", "FileEditor", "FileLayer", "Pixels", "lay_over"]
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16] | NDArray[np.float32]
 """(H, W, C), straight alpha, alpha last; C is 2 for grey, 4 for color."""
 
 PIXEL_DTYPES = {
@@ -29,6 +29,10 @@ PIXEL_DTYPES = {
     PixelFormat.RGBA8: np.dtype("<u1"),
     PixelFormat.GRAYA16: np.dtype("<u2"),
     PixelFormat.RGBA16: np.dtype("<u2"),
+    PixelFormat.GRAYAF16: np.dtype("<f2"),
+    PixelFormat.RGBAF16: np.dtype("<f2"),
+    PixelFormat.GRAYAF32: np.dtype("<f4"),
+    PixelFormat.RGBAF32: np.dtype("<f4"),
 }
 """The formats a document can have, with the type of their components."""
 
@@ -84,6 +88,8 @@ class FileEditor:
         pixel_format: PixelFormat,
         *,
         selection: NDArray[np.uint8] | None = None,
+        color: ColorSpace = ColorSpace.SRGB,
+        profile: bytes | None = None,
         title: str = "",
         path: str = "",
     ) -> DocumentInfo:
@@ -93,6 +99,8 @@ class FileEditor:
             pixels: (H, W, C) in ``pixel_format``; the document keeps the array, which must not change any more.
             pixel_format: one of PIXEL_DTYPES.
             selection: (H, W) uint8, 255 = change, or None for no selection.
+            color: the color space of the pixels.
+            profile: its ICC profile where that is ICC.
             title: what to call the document.
             path: its file.
 
@@ -107,7 +115,13 @@ class FileEditor:
         canvas = Rect(0, 0, width, height)
         document_id = f"file-{next(self._ids)}"
         info = DocumentInfo(
-            document_id=document_id, title=title, path=path, canvas=canvas.size, format=pixel_format
+            document_id=document_id,
+            title=title,
+            path=path,
+            canvas=canvas.size,
+            format=pixel_format,
+            color=color,
+            profile=profile,
         )
         base = FileLayer(name=title, rect=canvas, pixels=pixels)
         self._documents[document_id] = [_State(info=info, layers=(base,), selection=selection)]
@@ -268,7 +282,8 @@ def lay_over(below: Pixels, above: Pixels) -> None:
 
     A pixel where ``above`` has alpha 0 keeps all its bits; one where it is opaque takes the other's.
     """
-    top = np.iinfo(below.dtype).max
+    is_float = below.dtype.kind == "f"
+    top = 1 if is_float else np.iinfo(below.dtype).max
     # Single precision holds 8 bits with room to spare, not 16.
     exact = np.float32 if below.dtype.itemsize == 1 else np.float64
     for start in range(0, below.shape[0], _ROWS_AT_ONCE):
@@ -282,18 +297,21 @@ def lay_over(below: Pixels, above: Pixels) -> None:
         alpha = front_alpha + back_weight
         mixed = (front * front_alpha + back * back_weight) / alpha
         mixed[:, -1:] = alpha * top
-        low[shows] = np.rint(np.clip(mixed, 0, top)).astype(below.dtype)
+        low[shows] = (mixed if is_float else np.rint(np.clip(mixed, 0, top))).astype(below.dtype)
 
 
 def _flatten(pixel_format: PixelFormat, layers: tuple[FileLayer, ...], rect: Rect) -> Pixels:
     result = _blank(rect, pixel_format)
-    for layer in reversed(layers):
+    for index, layer in enumerate(reversed(layers)):
         shared = layer.rect.intersect(rect)
-        if layer.is_visible and not shared.is_empty:
-            lay_over(
-                result[_window(shared.relative_to(rect.origin))],
-                layer.pixels[_window(shared.relative_to(layer.rect.origin))],
-            )
+        if not layer.is_visible or shared.is_empty:
+            continue
+        below = result[_window(shared.relative_to(rect.origin))]
+        above = layer.pixels[_window(shared.relative_to(layer.rect.origin))]
+        if index == 0:
+            below[...] = above  # the picture itself, with what it hides under alpha 0
+        else:
+            lay_over(below, above)
     return result
 
 
