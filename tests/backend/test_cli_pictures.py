@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import Image, ImageCms
 
+from overpaint_backend.cli.deep_pictures import DeepPicture, write_deep
 from overpaint_backend.cli.edit import margins_for_ratio
 from overpaint_backend.cli.pictures import Picture, check_output, load_mask, load_picture, save_pixels
 from overpaint_protocol.errors import (
@@ -25,7 +27,7 @@ from overpaint_protocol.errors import (
     UnsupportedFormat,
 )
 from overpaint_protocol.geometry import Size
-from overpaint_protocol.pixels import PixelFormat
+from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
 ORIENTATION = 0x0112
 LOSSLESS = [".png", ".tif", ".webp"]
@@ -165,6 +167,88 @@ def test_a_turned_tiff_is_turned_once(tmp_path: Path):
     assert np.array_equal(picture.pixels[..., :3], array.transpose(1, 0, 2)[:, ::-1])
 
 
+DEEP = [("png", np.uint16)] + [("tif", dtype) for dtype in (np.uint16, np.float16, np.float32)]
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def deep_noise(channels: int, dtype: type) -> np.ndarray:
+    if dtype is np.uint16:
+        return noise(9, 7, channels, dtype=dtype)
+    values = np.random.default_rng(7).uniform(-0.5, 6, (9, 7, channels)).astype(dtype)
+    if channels in (2, 4):
+        values[..., -1] = np.clip(values[..., -1], 0, 1)
+    return values
+
+
+def saved_deep(path: Path, pixels: np.ndarray, **metadata: object) -> Path:
+    has_alpha = pixels.shape[2] in (2, 4)
+    kind = "PNG" if path.suffix == ".png" else "TIFF"
+    write_deep(path, kind, DeepPicture(pixels=pixels, has_alpha=has_alpha, **metadata))
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("suffix", "dtype"), DEEP)
+def test_deep_pictures_come_back_bit_for_bit_with_their_profile(tmp_path: Path, suffix, dtype, channels):
+    pixels = deep_noise(channels, dtype)
+    source = saved_deep(tmp_path / f"a.{suffix}", pixels, icc_profile=PROFILE, dpi=(300.0, 300.0))
+    picture = load_picture(source)
+    assert np.array_equal(picture.pixels[..., :channels], pixels)
+    assert picture.has_alpha == (channels in (2, 4))
+    assert picture.color is ColorSpace.ICC
+    save_pixels(tmp_path / f"b.{suffix}", picture.pixels, picture)
+    again = load_picture(tmp_path / f"b.{suffix}")
+    assert np.array_equal(again.pixels, picture.pixels)
+    assert (again.format, again.has_alpha) == (picture.format, picture.has_alpha)
+    assert again.icc_profile == PROFILE
+    assert again.dpi == pytest.approx((300, 300), abs=0.1)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_others_read_what_is_written_deep(tmp_path: Path, channels: int):
+    pixels = deep_noise(channels, np.uint16)
+    with Image.open(saved_deep(tmp_path / "a.png", pixels, icc_profile=PROFILE)) as image:
+        image.load()
+        assert image.info["icc_profile"] == PROFILE
+        shown = np.asarray(image).reshape(pixels.shape)
+    assert np.array_equal(shown, pixels if channels == 1 else pixels >> 8)
+
+
+def test_what_floats_mean_without_a_profile(tmp_path: Path):
+    light = load_picture(saved_deep(tmp_path / "a.tif", deep_noise(3, np.float32)))
+    codes = load_picture(saved_deep(tmp_path / "b.tif", deep_noise(3, np.uint16)))
+    assert (light.color, codes.color) == (ColorSpace.LINEAR_SRGB, ColorSpace.SRGB)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_pictures_are_turned_as_flat_ones(tmp_path: Path, orientation: int):
+    flat = noise(6, 10, 3)
+    Image.fromarray(flat).save(tmp_path / "flat.tif", tiffinfo={ORIENTATION: orientation})
+    deep = flat.astype(np.uint16) * 257
+    extra = [(ORIENTATION, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", metadata=None, extratags=extra)
+    turned = load_picture(tmp_path / "deep.tif")
+    assert np.array_equal(turned.pixels[..., :3] >> 8, load_picture(tmp_path / "flat.tif").pixels[..., :3])
+    assert turned.is_turned == (orientation > 1)
+
+
+def test_colors_multiplied_by_alpha_are_divided_by_it(tmp_path: Path):
+    pixels = np.array([[[10_000, 30_000, 0, 40_000], [0, 0, 0, 0]]], np.uint16)
+    tifffile.imwrite(
+        tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=["assocalpha"], metadata=None
+    )
+    assert load_picture(tmp_path / "a.tif").pixels.tolist() == [[[16384, 49151, 0, 40_000], [0, 0, 0, 0]]]
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), DEEP)
+def test_masks_may_be_deep(tmp_path: Path, picture: Picture, suffix: str, dtype: type):
+    top = 65535 if dtype is np.uint16 else 1
+    mask = np.zeros((picture.size.height, picture.size.width, 1), dtype)
+    mask[2, 3], mask[4, 5] = top, 0.5 if top == 1 else 32768
+    read = load_mask(saved_deep(tmp_path / f"mask.{suffix}", mask), picture)
+    assert (int(read[2, 3]), int(read[4, 5]), int(read.sum())) == (255, 128, 383)
+
+
 # ---------------------------------------------------------------- refusing
 
 
@@ -172,16 +256,22 @@ def cmyk(path: Path) -> None:
     Image.new("CMYK", (4, 4)).save(path, format="JPEG")
 
 
-def floating(path: Path) -> None:
-    Image.new("F", (4, 4)).save(path, format="TIFF")
+def lab_16(path: Path) -> None:
+    tifffile.imwrite(path, noise(4, 4, 3, dtype=np.uint16), photometric="cielab", metadata=None)
 
 
-def color_16(path: Path) -> None:
-    path.write_bytes(make_png((4, 3), 16, 2, b"".join(b"\0" + bytes(24) for _ in range(3))))
+def integers_32(path: Path) -> None:
+    tifffile.imwrite(path, noise(4, 4, dtype=np.uint32), photometric="minisblack", metadata=None)
 
 
-def gray_alpha_16(path: Path) -> None:
-    path.write_bytes(make_png((4, 3), 16, 4, b"".join(b"\0" + bytes(16) for _ in range(3))))
+def more_channels(path: Path) -> None:
+    tifffile.imwrite(
+        path, noise(9, 7, 5, dtype=np.uint16), photometric="rgb", planarconfig="contig", metadata=None
+    )
+
+
+def deep_pages(path: Path) -> None:
+    tifffile.imwrite(path, noise(2, 4, 4, dtype=np.uint16), photometric="minisblack", metadata=None)
 
 
 def two_pages(path: Path) -> None:
@@ -202,9 +292,10 @@ def bitmap(path: Path) -> None:
     ("make", "words"),
     [
         (cmyk, "CMYK picture"),
-        (floating, "floating-point picture"),
-        (color_16, "16 bits for each color channel"),
-        (gray_alpha_16, "16 bits for each color channel"),
+        (lab_16, "neither an RGB nor a grey picture"),
+        (integers_32, "holds uint32 numbers"),
+        (more_channels, "channels besides its colors"),
+        (deep_pages, "2 pages or frames"),
         (two_pages, "2 pages or frames"),
         (animation, "2 pages or frames"),
         (bitmap, "is a BMP file"),
@@ -425,7 +516,7 @@ def test_transparency_has_no_place_in_a_jpeg(tmp_path: Path):
 def test_16_bits_have_no_place_in_a_jpeg(tmp_path: Path):
     deep = opened(tmp_path / "a.png", noise(9, 7, dtype=np.uint16))
     for suffix in (".jpg", ".webp"):
-        with pytest.raises(UnsupportedFormat, match="16 bits of grey"):
+        with pytest.raises(UnsupportedFormat, match="16 bits a channel"):
             check(tmp_path / f"out{suffix}", deep)
 
 

@@ -72,14 +72,17 @@ class TestFileEditor(EditorContract):
 
 
 def noise(shape: tuple[int, ...], dtype: type, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    rng = np.random.default_rng(seed)
+    if np.dtype(dtype).kind == "f":
+        return rng.uniform(-0.5, 3, shape).astype(dtype)
+    return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
 @pytest.mark.parametrize("pixel_format", list(PIXEL_DTYPES))
 def test_every_format_is_read_and_written_exactly(pixel_format: PixelFormat):
     dtype = PIXEL_DTYPES[pixel_format].type
     pixels = noise((9, 7, pixel_format.channels), dtype)
-    pixels[..., -1] = np.iinfo(dtype).max
+    pixels[..., -1] = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
     editor = FileEditor()
     info = editor.open(pixels, pixel_format)
     rect = Rect(2, 3, 4, 5)
@@ -144,6 +147,21 @@ def test_flatten_shows_one_variant_at_a_time():
         assert flat[1, 1].tolist() == [value, 0, 0, 255]
         assert flat[0, 0].tolist() == [255] * 4
     assert editor.flatten(info.document_id)[1, 1].tolist() == [0, 0, 0, 255]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_floats_are_laid_over_without_an_end(dtype: type):
+    below = np.array([[[4, -0.5, 0, 1], [7, 7, 7, 0]]], dtype)
+    above = np.array([[[2, 0.5, 9, 0.5], [3, 3, 3, 0]]], dtype)
+    lay_over(below, above)
+    assert below.tolist() == [[[3, 0, 4.5, 1], [7, 7, 7, 0]]]
+
+
+def test_what_the_picture_hides_stays_hidden_in_it():
+    pixels = np.array([[[255, 0, 255, 0], [1, 2, 3, 255]]], np.uint8)
+    editor = FileEditor()
+    info = editor.open(pixels, PixelFormat.RGBA8)
+    assert np.array_equal(editor.flatten(info.document_id), pixels)
 
 
 def test_expand_moves_the_selection_along():

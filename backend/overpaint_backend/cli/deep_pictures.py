@@ -197,7 +197,9 @@ def _png(picture: DeepPicture) -> bytes:
     if picture.icc_profile:
         chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc_profile))
     if picture.dpi:
-        chunks += _chunk(b"pHYs", struct.pack(">IIB", *(round(d * _INCHES_PER_METER) for d in picture.dpi), 1))
+        chunks += _chunk(
+            b"pHYs", struct.pack(">IIB", *(round(d * _INCHES_PER_METER) for d in picture.dpi), 1)
+        )
     if picture.exif:
         chunks += _chunk(b"eXIf", picture.exif.removeprefix(b"Exif\0\0"))
     return encoded[:_PNG_HEADER_END] + chunks + encoded[_PNG_HEADER_END:]

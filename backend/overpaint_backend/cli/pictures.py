@@ -1,7 +1,7 @@
 """Picture files in and out: PNG, JPEG, WebP and TIFF, without losing a bit where the format does not.
 
-What cannot be kept is refused with a sentence rather than converted quietly: 16 bits a color channel (Pillow reads 8),
-CMYK and Lab, several pages or frames.
+With 8 bits by Pillow, with more by ``deep_pictures``. What cannot be kept is refused with a sentence rather than converted
+quietly: CMYK and Lab, several pages or frames.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from overpaint_protocol.errors import EmptySelection, ImageError, RequestError, UnsupportedFormat
 from overpaint_protocol.geometry import Size
-from overpaint_protocol.pixels import PixelFormat
+from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
+from .deep_pictures import DeepPicture, is_deep, read_deep, write_deep
 from .file_editor import Pixels
 
 __all__ = ["MAX_PICTURE_PIXELS", "Picture", "check_output", "load_mask", "load_picture", "save_pixels"]
@@ -32,8 +33,15 @@ _READABLE = {"PNG": "PNG", "JPEG": "JPEG", "MPO": "JPEG", "WEBP": "WebP", "TIFF"
 _WRITABLE = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 _LONGEST_SIDE_PX = {"JPEG": 65_500, "WEBP": 16_383}
 _LARGEST_JPEG_EXIF_BYTES = 65_533
-_GRAY_16 = ("I;16", "I;16L", "I;16B")
-_COLOR_16_ADVICE = "Save it with 8 bits, or fill it inside Krita or GIMP, which keep all 16."
+_DEEP_FORMATS = {
+    (True, np.dtype("<u2")): PixelFormat.GRAYA16,
+    (True, np.dtype("<f2")): PixelFormat.GRAYAF16,
+    (True, np.dtype("<f4")): PixelFormat.GRAYAF32,
+    (False, np.dtype("<u2")): PixelFormat.RGBA16,
+    (False, np.dtype("<f2")): PixelFormat.RGBAF16,
+    (False, np.dtype("<f4")): PixelFormat.RGBAF32,
+}
+"""By whether they are grey, and the type of a component."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +66,13 @@ class Picture:
         """Width and height in px."""
         return Size(self.pixels.shape[1], self.pixels.shape[0])
 
+    @property
+    def color(self) -> ColorSpace:
+        """What its components mean. Without a profile integers are sRGB, floats linear light, as programs write them."""
+        if self.icc_profile:
+            return ColorSpace.ICC
+        return ColorSpace.LINEAR_SRGB if self.format.is_float else ColorSpace.SRGB
+
 
 def load_picture(path: Path) -> Picture:
     """Read a picture.
@@ -67,6 +82,8 @@ def load_picture(path: Path) -> Picture:
         UnsupportedFormat: it holds something that could not be given back as it was.
         RequestError: it has more than MAX_PICTURE_PIXELS.
     """
+    if is_deep(path):
+        return _of_deep(path, read_deep(path, MAX_PICTURE_PIXELS))
     with _opened(path, _check_keepable) as opened:
         is_turned = opened.getexif().get(0x0112, 1) in range(2, 9)
         has_alpha = opened.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in opened.info
@@ -98,23 +115,18 @@ def load_mask(path: Path, picture: Picture) -> NDArray[np.uint8]:
         RequestError: it has another size than the picture.
         EmptySelection: it is black all over.
     """
-    with _opened(path, lambda image, path: None) as opened:
-        image = ImageOps.exif_transpose(opened)
-        size = Size(*image.size)
-        if size != picture.size:
-            turned = (
-                " The picture was turned as its camera says; turn the mask too." if picture.is_turned else ""
-            )
-            raise RequestError(
-                f"The mask is {size} px and the picture {picture.size} px. Make the mask the size of the "
-                f"picture.{turned}"
-            )
-        if image.mode in _GRAY_16:
-            wide = np.asarray(image).astype(np.float32)
-            mask = np.rint(wide / 257).astype(np.uint8)
-        else:
-            gray = np.asarray(image.convert("LA"), dtype=np.uint16)
+    if is_deep(path):
+        mask = _deep_mask(_of_deep(path, read_deep(path, MAX_PICTURE_PIXELS)).pixels)
+    else:
+        with _opened(path, lambda image, path: None) as opened:
+            gray = np.asarray(ImageOps.exif_transpose(opened).convert("LA"), dtype=np.uint16)
             mask = ((gray[..., 0] * gray[..., 1] + 127) // 255).astype(np.uint8)
+    size = Size(mask.shape[1], mask.shape[0])
+    if size != picture.size:
+        turned = " The picture was turned as its camera says; turn the mask too." if picture.is_turned else ""
+        raise RequestError(
+            f"The mask is {size} px and the picture {picture.size} px. Make the mask the size of the picture.{turned}"
+        )
     if not mask.any():
         raise EmptySelection("The mask is black all over. Paint what should change white.")
     return mask
@@ -143,9 +155,12 @@ def check_output(
         raise UnsupportedFormat(
             f"The result has {canvas} px and {path.suffix} files end at {limit} px a side. Write a .png instead."
         )
-    if picture.format is PixelFormat.GRAYA16 and kind not in ("PNG", "TIFF"):
+    bits, is_float = picture.format.bits, picture.format.is_float
+    if kind != "TIFF" and (is_float or (bits > 8 and kind != "PNG")):
+        numbers = f"{bits}-bit floating-point numbers" if is_float else f"{bits} bits a channel"
         raise UnsupportedFormat(
-            f"{picture.path.name} has 16 bits of grey, which {path.suffix} files cannot hold. Write a .png or .tif."
+            f"{picture.path.name} has {numbers}, which {path.suffix} files cannot hold. Write a "
+            f"{'.tif' if is_float else '.png or .tif'}."
         )
     if kind == "JPEG" and picture.has_alpha and _is_transparent(picture.pixels):
         raise UnsupportedFormat(
@@ -180,6 +195,9 @@ def save_pixels(path: Path, pixels: Pixels, picture: Picture) -> None:
         UnsupportedFormat: its format cannot hold the pixels.
     """
     kind = _output_kind(path)
+    if pixels.dtype != np.uint8:
+        _save_deep(path, kind, pixels, picture)
+        return
     image = _to_image(pixels, keep_alpha=picture.has_alpha and kind != "JPEG")
     if image.mode in ("LA", "RGBA") and kind == "JPEG":
         raise UnsupportedFormat(f"The result has transparent pixels, which {path.suffix} files cannot hold.")
@@ -197,6 +215,22 @@ def save_pixels(path: Path, pixels: Pixels, picture: Picture) -> None:
     try:
         with _replacing(path) as new:
             image.save(new, format=kind, **options)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _save_deep(path: Path, kind: str, pixels: Pixels, picture: Picture) -> None:
+    has_alpha = picture.has_alpha or _is_transparent(pixels)
+    deep = DeepPicture(
+        pixels=np.ascontiguousarray(pixels if has_alpha else pixels[..., :-1]),
+        has_alpha=has_alpha,
+        exif=picture.exif,
+        icc_profile=picture.icc_profile,
+        dpi=picture.dpi,
+    )
+    try:
+        with _replacing(path) as new:
+            write_deep(new, kind, deep)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -250,28 +284,11 @@ def _check_keepable(image: Image.Image, path: Path) -> None:
         raise UnsupportedFormat(
             f"{path.name} holds {frames} pages or frames, and only one can be kept. Save the one you want on its own."
         )
-    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", *_GRAY_16):
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise UnsupportedFormat(
             f"{path.name} is a {_color_model(image.mode)} picture, which Overpaint cannot give back unchanged. "
             "Convert it to RGB or grey first."
         )
-    if image.mode in _GRAY_16:
-        if "transparency" in image.info:
-            raise UnsupportedFormat(
-                f"{path.name} has 16 bits of grey and a transparent shade. {_COLOR_16_ADVICE}"
-            )
-    elif _has_16_bits(image):
-        raise UnsupportedFormat(f"{path.name} has 16 bits for each color channel. {_COLOR_16_ADVICE}")
-
-
-def _has_16_bits(image: Image.Image) -> bool:
-    """Whether Pillow would cut 16 bits to 8; only known before decoding, from what its decoder was told."""
-    raw_modes = (
-        tile[3] if isinstance(tile[3], str) else str(tile[3][0])
-        for tile in getattr(image, "tile", ())
-        if tile[3]
-    )
-    return any(";16" in raw_mode for raw_mode in raw_modes)
 
 
 def _color_model(mode: str) -> str:
@@ -279,9 +296,6 @@ def _color_model(mode: str) -> str:
 
 
 def _to_pixels(image: Image.Image, path: Path, *, has_alpha: bool) -> tuple[Pixels, PixelFormat]:
-    if image.mode in _GRAY_16:
-        gray = np.asarray(image).astype("<u2")
-        return np.stack([gray, np.full_like(gray, 0xFFFF)], axis=-1), PixelFormat.GRAYA16
     is_gray = image.mode in ("1", "L", "LA")
     try:
         converted = image.convert("LA" if is_gray else "RGBA")
@@ -291,6 +305,40 @@ def _to_pixels(image: Image.Image, path: Path, *, has_alpha: bool) -> tuple[Pixe
             detail=f"{image.mode}, alpha {has_alpha}: {error}",
         ) from error
     return np.array(converted), PixelFormat.GRAYA8 if is_gray else PixelFormat.RGBA8
+
+
+def _of_deep(path: Path, deep: DeepPicture) -> Picture:
+    pixels = _turned(deep.pixels, deep.orientation)
+    if not deep.has_alpha:
+        opaque = np.full_like(pixels[..., :1], _top(pixels.dtype))
+        pixels = np.concatenate([pixels, opaque], axis=-1)
+    return Picture(
+        path=path,
+        pixels=np.ascontiguousarray(pixels),
+        format=_DEEP_FORMATS[pixels.shape[2] == 2, pixels.dtype],
+        has_alpha=deep.has_alpha,
+        is_turned=deep.orientation in range(2, 9),
+        exif=deep.exif,
+        icc_profile=deep.icc_profile,
+        dpi=deep.dpi,
+    )
+
+
+def _turned(pixels: NDArray, orientation: int) -> NDArray:
+    """As a camera with this Exif orientation means its pixels to be shown."""
+    if orientation in range(5, 9):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels
+
+
+def _deep_mask(pixels: Pixels) -> NDArray[np.uint8]:
+    values = np.clip(np.nan_to_num(pixels.astype(np.float64)) / _top(pixels.dtype), 0, 1)
+    gray = values[..., 0] if values.shape[2] == 2 else values[..., :3] @ [0.299, 0.587, 0.114]
+    return np.rint(gray * values[..., -1] * 255).astype(np.uint8)
 
 
 # ---------------------------------------------------------------- writing
@@ -308,18 +356,17 @@ def _output_kind(path: Path) -> str:
 def _to_image(pixels: Pixels, *, keep_alpha: bool) -> Image.Image:
     """Drop an alpha channel that says nothing, unless the original had one."""
     has_alpha = keep_alpha or _is_transparent(pixels)
-    if pixels.dtype.itemsize == 2:
-        if pixels.shape[2] != 2 or _is_transparent(pixels):
-            raise UnsupportedFormat(
-                "A 16-bit picture with transparent pixels cannot be written as a file here."
-            )
-        return Image.fromarray(np.ascontiguousarray(pixels[..., 0]))
     kept = pixels if has_alpha else pixels[..., :-1]
     return Image.fromarray(np.ascontiguousarray(kept[..., 0] if kept.shape[2] == 1 else kept))
 
 
 def _is_transparent(pixels: Pixels) -> bool:
-    return bool((pixels[..., -1] != np.iinfo(pixels.dtype).max).any())
+    return bool((pixels[..., -1] != _top(pixels.dtype)).any())
+
+
+def _top(dtype: np.dtype) -> int:
+    """What stands for white, and for opaque."""
+    return 1 if dtype.kind == "f" else int(np.iinfo(dtype).max)
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
