@@ -202,7 +202,7 @@ def _png(picture: DeepPicture) -> bytes:
         )
     if picture.exif:
         chunks += _chunk(b"eXIf", picture.exif.removeprefix(b"Exif\0\0"))
-    return encoded[:_PNG_HEADER_END] + chunks + encoded[_PNG_HEADER_END:]
+    return bytes(encoded[:_PNG_HEADER_END]) + chunks + encoded[_PNG_HEADER_END:]
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -21,8 +21,8 @@ from overpaint_protocol.version import PRODUCT_VERSION
 
 __all__ = ["PIXEL_DTYPES", "FileEditor", "FileLayer", "Pixels", "lay_over"]
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float16] | NDArray[np.float32]
-"""(H, W, C), straight alpha, alpha last; C is 2 for grey, 4 for color."""
+Pixels = NDArray[np.uint8 | np.uint16 | np.float16 | np.float32]
+"""(H, W, C), straight alpha, alpha last; C is 2 for grey, 4 for color. Integers span 0 to 1 with their range."""
 
 PIXEL_DTYPES = {
     PixelFormat.GRAYA8: np.dtype("<u1"),
@@ -283,7 +283,7 @@ def lay_over(below: Pixels, above: Pixels) -> None:
     A pixel where ``above`` has alpha 0 keeps all its bits; one where it is opaque takes the other's.
     """
     is_float = below.dtype.kind == "f"
-    top = 1 if is_float else np.iinfo(below.dtype).max
+    top = 1 if is_float else int(np.iinfo(str(below.dtype)).max)
     # Single precision holds 8 bits with room to spare, not 16.
     exact = np.float32 if below.dtype.itemsize == 1 else np.float64
     for start in range(0, below.shape[0], _ROWS_AT_ONCE):
