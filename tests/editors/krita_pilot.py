@@ -40,9 +40,11 @@ class Pilot:
         """Open a picture in a view; returns width and height."""
         return self._show(self._app.openDocument(path))
 
-    def create(self, width: int, height: int, model: str = "RGBA", depth: str = "U8") -> list[int]:
+    def create(
+        self, width: int, height: int, model: str = "RGBA", depth: str = "U8", profile: str = ""
+    ) -> list[int]:
         """Make a picture with something in it."""
-        document = self._app.createDocument(width, height, "made", model, depth, "", 100.0)
+        document = self._app.createDocument(width, height, "made", model, depth, profile, 100.0)
         result = self._show(document)
         node = document.topLevelNodes()[0]
         # little-endian, so the second byte of an F16 or U16 component says most; 1.0 and 65535 are never exceeded
