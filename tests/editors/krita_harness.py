@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from krita import Document, Krita, Node, Selection
 
 from overpaint_client.testing.contract import LayerState
+from overpaint_client.testing.kinds import DocumentKind
 from overpaint_krita.editor import KritaEditor
 from overpaint_protocol.geometry import Rect, Size
+from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
-__all__ = ["KritaHarness"]
+__all__ = ["KRITA_FORMATS", "PROFILES", "KritaHarness", "profile_bytes"]
+
+KRITA_FORMATS = {
+    PixelFormat.BGRA8: ("RGBA", "U8"),
+    PixelFormat.BGRA16: ("RGBA", "U16"),
+    PixelFormat.RGBAF16: ("RGBA", "F16"),
+    PixelFormat.RGBAF32: ("RGBA", "F32"),
+    PixelFormat.GRAYA8: ("GRAYA", "U8"),
+    PixelFormat.GRAYA16: ("GRAYA", "U16"),
+    PixelFormat.GRAYAF16: ("GRAYA", "F16"),
+    PixelFormat.GRAYAF32: ("GRAYA", "F32"),
+}
+
+PROFILES = {
+    "RGBA": ("sRGB-elle-V2-srgbtrc.icc", "sRGB-elle-V2-g10.icc", "ClayRGB-elle-V2-g22.icc"),
+    "GRAYA": ("Gray-D50-elle-V2-srgbtrc.icc", "Gray-D50-elle-V2-g10.icc", "Gray-D50-elle-V2-g22.icc"),
+}
+"""Of Krita's own profiles: plain, linear, and another. ClayRGB has the primaries of Adobe RGB."""
+
+_SHIPPED = Path("/usr/share/color/icc/krita")
+
+
+def profile_bytes(name: str) -> bytes:
+    """One of Krita's own profiles as it lies in Krita's folder."""
+    return (_SHIPPED / name).read_bytes()
+
+
+def _kinds() -> dict[DocumentKind, str]:
+    """The kinds of documents, each with the name of its profile in Krita."""
+    kinds: dict[DocumentKind, str] = {}
+    for pixel_format, (model, _) in KRITA_FORMATS.items():
+        plain, linear, other = PROFILES[model]
+        kinds[DocumentKind(pixel_format)] = plain
+        kinds[DocumentKind(pixel_format, ColorSpace.LINEAR_SRGB)] = linear
+        kinds[DocumentKind(pixel_format, ColorSpace.ICC, profile_bytes(other))] = other
+    return kinds
 
 
 class KritaHarness:
@@ -24,22 +62,31 @@ class KritaHarness:
         self._spin = spin
         self._documents: dict[str, Document] = {}
         self._unsupported: list[Document] = []
+        self._profile_names = _kinds()
+        self.kinds = tuple(self._profile_names)
         self.port = KritaEditor(self._app)
 
     def open_document(self, title: str, size: Size, rgba8: bytes) -> str:
-        document = self._show(title, size, "RGBA")
+        return self.open_kind(title, size, DocumentKind(PixelFormat.BGRA8), _swapped(rgba8))
+
+    def open_kind(self, title: str, size: Size, kind: DocumentKind, pixels: bytes) -> str:
+        document = self._show(title, size, *KRITA_FORMATS[kind.format], self._profile_names[kind])
         background = document.topLevelNodes()[0]
         background.setName("Background")
-        bgra8 = _swapped(rgba8)
-        background.setPixelData(bgra8, 0, 0, size.width, size.height)
+        background.setPixelData(pixels, 0, 0, size.width, size.height)
         document.refreshProjection()
         document.waitForDone()
         document_id = self.port.active_document().document_id
         self._documents[document_id] = document
         return document_id
 
+    def numbers(self, document_id: str, rect: Rect) -> bytes:
+        nodes = self._documents[document_id].topLevelNodes()
+        top = next(node for node in reversed(nodes) if node.type() == "paintlayer")
+        return bytes(top.pixelData(rect.x, rect.y, rect.width, rect.height))
+
     def open_unsupported(self) -> bool:
-        self._unsupported.append(self._show("cmyk", Size(8, 8), "CMYKA"))
+        self._unsupported.append(self._show("mask", Size(8, 8), "A", "U8"))
         return True
 
     def select(self, document_id: str, rect: Rect, mask: bytes | None) -> None:
@@ -77,8 +124,8 @@ class KritaHarness:
             document.waitForDone()
         self._spin(0.05)
 
-    def _show(self, title: str, size: Size, model: str) -> Document:
-        document = self._app.createDocument(size.width, size.height, title, model, "U8", "", 100.0)
+    def _show(self, title: str, size: Size, model: str, depth: str, profile: str = "") -> Document:
+        document = self._app.createDocument(size.width, size.height, title, model, depth, profile, 100.0)
         self._app.activeWindow().addView(document)
         self._spin(0.2)
         document.waitForDone()

@@ -5,6 +5,7 @@ What it finds is returned as plain values, and judged by the test outside.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
 from typing import Any
@@ -40,16 +41,19 @@ class Pilot:
         """Open a picture in a view; returns width and height."""
         return self._show(self._app.openDocument(path))
 
-    def create(self, width: int, height: int, model: str = "RGBA", depth: str = "U8") -> list[int]:
+    def create(
+        self, width: int, height: int, model: str = "RGBA", depth: str = "U8", profile: str = ""
+    ) -> list[int]:
         """Make a picture with something in it."""
-        document = self._app.createDocument(width, height, "made", model, depth, "", 100.0)
+        document = self._app.createDocument(width, height, "made", model, depth, profile, 100.0)
         result = self._show(document)
         node = document.topLevelNodes()[0]
-        # little-endian, so the second byte of an F16 or U16 component says most; 1.0 and 65535 are never exceeded
-        component = {"U8": b"%c", "U16": b"\0%c", "F16": b"\0%c", "F32": b"\0\0\0%c"}[depth]
-        values = range(16, 240, 16) if depth.startswith("U") else range(40, 60)
+        values = range(16, 240, 16)
         components = document.width() * (2 if model == "GRAYA" else 5 if model == "CMYKA" else 4)
-        row = b"".join(component % values[i * i % len(values)] for i in range(components))
+        code, top = {"U8": ("B", 255), "U16": ("H", 65535), "F16": ("e", 1.0), "F32": ("f", 1.0)}[depth]
+        shares = [values[i * i % len(values)] / 256 for i in range(components)]
+        numbers = [share if code in "ef" else round(share * top) for share in shares]
+        row = struct.pack(f"<{components}{code}", *numbers)
         step = max(1, 1024 * 1024 // len(row))
         for top in range(0, height, step):
             rows = min(step, height - top)

@@ -210,7 +210,7 @@ result = dict(arrived=arrived, texts=texts, outside=outside, changed=changed, fo
         pytest.param(
             "pilot.create(64, 64); pilot.select_ellipse(200, 200, 20, 20, 2)", "outside", id="outside"
         ),
-        pytest.param("pilot.create(16, 16, 'CMYKA', 'U8')", "Convert Image Color Space", id="CMYK"),
+        pytest.param("pilot.create(16, 16, 'A', 'U8')", "Convert Image Color Space", id="alpha mask"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(krita: KritaDriver, prepare: str, sentence: str) -> None:

@@ -383,6 +383,8 @@ class Controller:
 
     def _insert(self, job: Job) -> Iterator[None]:
         yield from insert_results(self._port, job, self._work[job.job_id].results)
+        note = self._port.document(job.document_id).note
+        job.notes = (*job.notes, note) if note else job.notes
         partial = job.error
         self._end(job, JobPhase.DONE)
         job.error = partial

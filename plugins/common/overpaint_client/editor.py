@@ -28,6 +28,7 @@ class DocumentInfo:
     canvas: size of the canvas in px.
     format: the format in which ``PixelReader`` gives and ``LayerWriter`` takes pixels of this document.
     color: the color space of these pixels. profile: its ICC profile where that is ``icc``, None otherwise.
+    note: what the artist should know about any result in this document, a sentence, or empty.
     """
 
     document_id: str
@@ -37,11 +38,18 @@ class DocumentInfo:
     format: PixelFormat
     color: ColorSpace = ColorSpace.SRGB
     profile: bytes | None = None
+    note: str = ""
 
     @property
     def profile_digest(self) -> str:
-        """A short name of the profile that differs between any two, or empty without one."""
-        return "" if self.profile is None else hashlib.sha256(self.profile).hexdigest()
+        """A short name of the profile that differs between any two, or empty without one.
+
+        The date in it and its id do not count: editors make some of their own profiles anew each time they start.
+        """
+        if self.profile is None:
+            return ""
+        header = self.profile[:24] + self.profile[36:84]
+        return hashlib.sha256(header + self.profile[100:]).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

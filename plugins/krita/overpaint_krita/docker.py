@@ -140,6 +140,7 @@ class OverpaintDocker(DockWidget):
                 recipe=self._options.choice.recipe,
                 variants=self._options.variants,
                 seed=self._options.seed(),
+                edges=self._options.edges.edges(),
             )
         except OverpaintError as error:
             self._complaint = error.message
@@ -302,6 +303,7 @@ class OverpaintDocker(DockWidget):
         self._margins = MarginsBox(_active_canvas)
         self._margins.changed.connect(self._show_buttons)
         layout.addWidget(self._margins)
+        layout.addWidget(self._options.edges)
         layout.addWidget(self._options.more)
 
     def _build_status(self, layout: QVBoxLayout) -> None:

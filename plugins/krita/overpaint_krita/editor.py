@@ -3,6 +3,7 @@
 What the API gives and takes (tried in Krita 5.2 and 6.0):
 
 - ``Document.pixelData`` is the composite of the visible layers in the document's own color space, straight alpha.
+  ``profiles`` says what that space is, ``conversion`` handles color models that are neither RGB nor gray.
 - Pixels can be set in a node that is in no document yet. Adding it then is the one undo step "Add Layer".
 - Adding a node to a group is an undo step of the document that made the group, also while the group is in no document.
   So a group is made and filled by a scratch document, and adding it is one step, too.
@@ -21,7 +22,18 @@ from krita import Document, Krita, Node, Selection
 from overpaint_client.editor import DocumentInfo, Insertion
 from overpaint_protocol.errors import NoDocument, UnsupportedFormat
 from overpaint_protocol.geometry import Margins, Rect, Size
-from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
+from overpaint_protocol.pixels import Bytes, PixelFormat
+
+from .conversion import (
+    CONVERTED_COLOR,
+    CONVERTED_FORMAT,
+    MODEL_NAMES,
+    Converter,
+    can_convert,
+    conversion_note,
+)
+from .profiles import Profiles
+from .scratch import scratch_like
 
 __all__ = ["KritaEditor"]
 
@@ -35,13 +47,7 @@ _FORMATS = {
     ("GRAYA", "F16"): PixelFormat.GRAYAF16,
     ("GRAYA", "F32"): PixelFormat.GRAYAF32,
 }
-"""How pixels of Krita's color models lie in memory."""
-
-_MODEL_NAMES = {"CMYKA": "CMYK", "LABA": "L*a*b*", "XYZA": "XYZ", "YCbCrA": "YCbCr", "A": "alpha mask"}
-
-_LINEAR_PROFILE_MARKS = ("-g10", "linear")
-"""Part of the names of profiles without a tone curve; Krita's own end in ``-g10.icc``. The API does not give a
-profile's contents."""
+"""How pixels of Krita's color models lie in memory; those of other models are converted, if they can be."""
 
 
 class KritaEditor:
@@ -56,6 +62,7 @@ class KritaEditor:
     def __init__(self, app: Krita) -> None:
         self.version: str = app.version()
         self._app = app
+        self._profiles = Profiles(app)
         self._ids: list[tuple[Document, str]] = []
 
     def active_document(self) -> DocumentInfo:
@@ -63,11 +70,11 @@ class KritaEditor:
         document = self._app.activeDocument()
         if document is None:
             raise NoDocument("No picture is open. Open or create one, then try again.")
-        return _describe(document, self._id_of(document))
+        return self._describe(document, self._id_of(document))
 
     def document(self, document_id: str) -> DocumentInfo:
         """See EditorPort."""
-        return _describe(self._find(document_id), document_id)
+        return self._describe(self._find(document_id), document_id)
 
     def selection_bounds(self, document_id: str) -> Rect | None:
         """See EditorPort."""
@@ -80,12 +87,12 @@ class KritaEditor:
     def open_reader(self, document_id: str, area: Rect) -> _Reader:
         """See EditorPort."""
         document = self._find(document_id)
-        return _Reader(document, _describe(document, document_id))
+        return _Reader(self._app, document, self._describe(document, document_id))
 
     def begin_insertion(self, document_id: str, insertion: Insertion) -> _Writer:
         """See EditorPort."""
         document = self._find(document_id)
-        return _Writer(self._app, document, _describe(document, document_id), insertion)
+        return _Writer(self._app, document, self._describe(document, document_id), insertion)
 
     def _find(self, document_id: str) -> Document:
         self._forget_closed()
@@ -109,39 +116,39 @@ class KritaEditor:
         is_open = self._app.documents()
         self._ids = [entry for entry in self._ids if entry[0] in is_open]
 
+    def _describe(self, document: Document, document_id: str) -> DocumentInfo:
+        model, depth = document.colorModel(), document.colorDepth()
+        note, profile = "", None
+        if (model, depth) in _FORMATS:
+            pixel_format = _FORMATS[model, depth]
+            color, profile = self._profiles.meaning(document)
+        elif can_convert(document):
+            pixel_format, color, note = CONVERTED_FORMAT, CONVERTED_COLOR, conversion_note(document)
+        else:
+            raise UnsupportedFormat(
+                f"Overpaint cannot work in {MODEL_NAMES.get(model, model)} pictures. Use Image > Convert Image Color "
+                "Space… to make this one RGB or grayscale, then try again.",
+                detail=f"color model {model}, depth {depth}",
+            )
+        path = document.fileName()
+        return DocumentInfo(
+            document_id=document_id,
+            title=document.name() or PurePath(path).name or "Unnamed",
+            path=path,
+            canvas=Size(document.width(), document.height()),
+            format=pixel_format,
+            color=color,
+            profile=profile,
+            note=note,
+        )
 
-def _describe(document: Document, document_id: str) -> DocumentInfo:
-    path = document.fileName()
-    return DocumentInfo(
-        document_id=document_id,
-        title=document.name() or PurePath(path).name or "Unnamed",
-        path=path,
-        canvas=Size(document.width(), document.height()),
-        format=_format_of(document),
-        color=_color_of(document),
-    )
 
-
-def _format_of(document: Document) -> PixelFormat:
-    model, depth = document.colorModel(), document.colorDepth()
-    try:
-        return _FORMATS[model, depth]
-    except KeyError:
-        raise UnsupportedFormat(
-            f"Overpaint cannot work in {_MODEL_NAMES.get(model, model)} pictures. Use Image > Convert Image Color "
-            "Space… to make this one RGB or grayscale, then try again.",
-            detail=f"color model {model}, depth {depth}",
-        ) from None
-
-
-def _color_of(document: Document) -> ColorSpace:
-    profile = document.colorProfile().lower()
-    is_linear = any(mark in profile for mark in _LINEAR_PROFILE_MARKS)
-    return ColorSpace.LINEAR_SRGB if is_linear else ColorSpace.SRGB
+def _converter_for(app: Krita, document: Document) -> Converter | None:
+    return Converter(app, document) if can_convert(document) else None
 
 
 class _Reader:
-    def __init__(self, document: Document, info: DocumentInfo) -> None:
+    def __init__(self, app: Krita, document: Document, info: DocumentInfo) -> None:
         # Only if a stroke or a filter is still being worked into the picture is there anything to wait for.
         if document.tryBarrierLock():
             document.unlock()
@@ -152,14 +159,15 @@ class _Reader:
         # a copy (its tiles are shared until one is changed): the artist may deselect between two bands
         self._selection: Selection | None = None if selection is None else selection.duplicate()
         self._canvas = Rect.from_size(info.canvas)
-        self._bytes_per_pixel = info.format.bytes_per_pixel
+        self._converter = _converter_for(app, document)
+        self._bytes_per_pixel = (self._converter or info.format).bytes_per_pixel
 
     def pixels(self, rect: Rect) -> Bytes:
         document = self._check(rect)
         data = document.pixelData(rect.x, rect.y, rect.width, rect.height).data()
         if len(data) != rect.area * self._bytes_per_pixel:  # closed, or converted meanwhile
             raise NoDocument("The picture was closed or converted while it was read. Try again.")
-        return data
+        return data if self._converter is None else self._converter.to_floats(data, rect)
 
     def selection(self, rect: Rect) -> Bytes:
         self._check(rect)
@@ -169,6 +177,8 @@ class _Reader:
 
     def close(self) -> None:
         self._document = self._selection = None
+        if self._converter is not None:
+            self._converter.close()
 
     def _check(self, rect: Rect) -> Document:
         if self._document is None:
@@ -184,6 +194,7 @@ class _Writer:
         self._document = document
         self._canvas = info.canvas
         self._bytes_per_pixel = info.format.bytes_per_pixel
+        self._converter = _converter_for(app, document)
         self._insertion = insertion
         self._margins = insertion.margins or Margins()
         self._nodes: list[Node] = []
@@ -200,7 +211,8 @@ class _Writer:
             raise ValueError(f"{rect} needs {rect.area * self._bytes_per_pixel} bytes, not {len(data)}")
         # where the pixels will be once the canvas has grown
         place = rect.translate(self._margins.left, self._margins.top)
-        self._nodes[layer].setPixelData(bytes(data), place.x, place.y, place.width, place.height)
+        own = bytes(data) if self._converter is None else self._converter.to_own(data, rect)
+        self._nodes[layer].setPixelData(own, place.x, place.y, place.width, place.height)
 
     def commit(self) -> None:
         self._check_open()
@@ -212,25 +224,20 @@ class _Writer:
             self._document.rootNode().addChildNode(self._nodes[0], None)
         else:
             self._add_group()
-        self._nodes = []
+        self.abort()
 
     def abort(self) -> None:
         self._nodes = []
+        if self._converter is not None:
+            self._converter.close()
 
     def _add_group(self) -> None:
-        document = self._document
-        scratch = self._app.createDocument(
-            1, 1, "", document.colorModel(), document.colorDepth(), document.colorProfile(), 100.0
-        )
-        try:
+        with scratch_like(self._app, self._document) as scratch:
             group = scratch.createGroupLayer(self._insertion.name)
             group.setPassThroughMode(True)
             for node in reversed(self._nodes):
                 group.addChildNode(node, None)
-            document.rootNode().addChildNode(group, None)
-        finally:
-            scratch.setModified(False)
-            scratch.close()
+            self._document.rootNode().addChildNode(group, None)
 
     def _check_open(self) -> None:
         if self._document not in self._app.documents():

@@ -9,6 +9,7 @@ from .qt import (
     QAbstractSpinBox,
     QComboBox,
     QDoubleSpinBox,
+    QFormLayout,
     QKeyEvent,
     QStandardItemModel,
     Qt,
@@ -18,7 +19,15 @@ from .qt import (
     pyqtSignal,
 )
 
-__all__ = ["Entry", "Foldable", "OfferBox", "OptionalNumber"]
+__all__ = ["Entry", "Foldable", "OfferBox", "OptionalNumber", "settings_form"]
+
+
+def settings_form(parent: QWidget) -> QFormLayout:
+    """An empty form without a border, whose fields take all the width there is."""
+    form = QFormLayout(parent)
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form
 
 
 @dataclass(frozen=True, slots=True)

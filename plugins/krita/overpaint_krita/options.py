@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from krita import Krita
-
 from overpaint_client.choices import SETTINGS, Choice
 from overpaint_protocol.errors import OverpaintError
 from overpaint_protocol.messages import (
@@ -17,9 +15,10 @@ from overpaint_protocol.messages import (
     RecipeInfo,
 )
 
-from .fields import Entry, Foldable, OfferBox, OptionalNumber
+from .edges import EdgesBox
+from .fields import Entry, Foldable, OfferBox, OptionalNumber, settings_form
+from .memory import keep, recall
 from .qt import (
-    QFormLayout,
     QLineEdit,
     QPushButton,
     QRegularExpression,
@@ -31,15 +30,12 @@ from .qt import (
 
 __all__ = ["OptionsBox"]
 
-_GROUP = "overpaint"
-"""Of kritarc, which keeps the choices that outlive a session."""
-
 
 class OptionsBox(QWidget):
     """Recipe, engine and settings; what changes nothing with them is greyed and says why.
 
-    ``chosen`` is emitted when somebody picks a recipe or an engine. ``more`` holds what is seldom needed, a widget to be
-    put wherever there is room.
+    ``chosen`` is emitted when somebody picks a recipe or an engine. ``edges`` and ``more`` hold what is seldom needed,
+    widgets to be put wherever there is room.
     """
 
     chosen = pyqtSignal()
@@ -81,6 +77,7 @@ class OptionsBox(QWidget):
             strength=None if strength is None else strength / 100,
             steps=None if steps is None else round(steps),
             guidance=guidance,
+            detail=self.edges.detail(),
         )
         return self.choice.usable(operation, settings)
 
@@ -163,7 +160,7 @@ class OptionsBox(QWidget):
         self._variants.setToolTip(
             "How many results to make; several come in one group, the first one visible"
         )
-        self._form = _form(self)
+        self._form = settings_form(self)
         for label, field in (
             ("Recipe", self._recipe),
             ("Engine", self._engine),
@@ -172,6 +169,7 @@ class OptionsBox(QWidget):
             ("Variants", self._variants),
         ):
             self._form.addRow(label, field)
+        self.edges = EdgesBox()
         self.more = self._build_more()
         self._show_reset()
 
@@ -186,7 +184,7 @@ class OptionsBox(QWidget):
         self._reset.setToolTip("Leave strength, steps and guidance to the engine or the recipe")
         self._reset.clicked.connect(lambda *_: [field.reset() for field in self._numbers.values()])
         content = QWidget()
-        form = _form(content)
+        form = settings_form(content)
         for label, field in (
             ("Steps", self._numbers["steps"]),
             ("Guidance", self._numbers["guidance"]),
@@ -197,34 +195,19 @@ class OptionsBox(QWidget):
         more = Foldable(
             "More settings",
             content,
-            _recall("more") == "open",
-            lambda is_open: _keep("more", "open" if is_open else ""),
+            recall("more") == "open",
+            lambda is_open: keep("more", "open" if is_open else ""),
         )
         more.line.setObjectName("overpaint_more")
         return more
 
     def _offer_box(self, name: str, none: str, tip: str) -> OfferBox:
-        box = OfferBox(none, tip, _recall(name))
+        box = OfferBox(none, tip, recall(name))
         box.setObjectName(f"overpaint_{name}")
-        box.chosen.connect(lambda chosen: _keep(name, chosen))
+        box.chosen.connect(lambda chosen: keep(name, chosen))
         box.chosen.connect(self._on_chosen)
         return box
 
     def _on_chosen(self, _id: str) -> None:
         self._judge()
         self.chosen.emit()
-
-
-def _form(parent: QWidget) -> QFormLayout:
-    form = QFormLayout(parent)
-    form.setContentsMargins(0, 0, 0, 0)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    return form
-
-
-def _recall(name: str) -> str:
-    return Krita.instance().readSetting(_GROUP, name, "")
-
-
-def _keep(name: str, value: str) -> None:
-    Krita.instance().writeSetting(_GROUP, name, value)

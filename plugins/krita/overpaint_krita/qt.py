@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 __all__ = [
     "QAbstractSpinBox",
     "QApplication",
+    "QCheckBox",
     "QComboBox",
     "QDoubleSpinBox",
     "QEvent",
@@ -66,6 +67,7 @@ if TYPE_CHECKING or _is_qt6():
     from PyQt6.QtWidgets import (
         QAbstractSpinBox,
         QApplication,
+        QCheckBox,
         QComboBox,
         QDoubleSpinBox,
         QFormLayout,
@@ -96,6 +98,7 @@ else:
     from PyQt5.QtWidgets import (
         QAbstractSpinBox,
         QApplication,
+        QCheckBox,
         QComboBox,
         QDoubleSpinBox,
         QFormLayout,
