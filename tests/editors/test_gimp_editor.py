@@ -41,7 +41,7 @@ def test_gimp_editor_keeps_the_contract(gimp: GimpDriver) -> None:
     assert not failures, "\n\n".join(failures)
 
 
-_CHECKS = ("check_depths", "check_profile", "check_stacks", "check_floating", "check_closed")
+_CHECKS = ("check_depths", "check_colors", "check_stacks", "check_floating", "check_closed")
 
 
 def test_gimp_editor_every_depth_and_stack_passes(editor_root: EditorRoot) -> None:
