@@ -8,6 +8,7 @@ import pytest
 from overpaint_backend.cli.file_editor import PIXEL_DTYPES, FileEditor, FileLayer, lay_over
 from overpaint_client.editor import Insertion, LayerPlan
 from overpaint_client.testing.contract import EditorContract, LayerState
+from overpaint_client.testing.kinds import DocumentKind
 from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.pixels import PixelFormat
 
@@ -17,6 +18,7 @@ class FileHarness:
 
     undo_steps_fill = 1
     undo_steps_expand = 1
+    kinds = tuple(DocumentKind(pixel_format) for pixel_format in PIXEL_DTYPES)
 
     def __init__(self) -> None:
         self.port = FileEditor()
@@ -24,6 +26,16 @@ class FileHarness:
     def open_document(self, title: str, size: Size, rgba8: bytes) -> str:
         pixels = np.frombuffer(rgba8, np.uint8).reshape(size.height, size.width, 4)
         return self.port.open(pixels, PixelFormat.RGBA8, title=title).document_id
+
+    def open_kind(self, title: str, size: Size, kind: DocumentKind, pixels: bytes) -> str:
+        shape = (size.height, size.width, kind.format.channels)
+        own = np.frombuffer(pixels, PIXEL_DTYPES[kind.format]).reshape(shape)
+        return self.port.open(own, kind.format, title=title).document_id
+
+    def numbers(self, document_id: str, rect: Rect) -> bytes:
+        top = self.port.layers(document_id)[0]
+        assert top.rect == rect
+        return top.pixels.tobytes()
 
     def open_unsupported(self) -> bool:
         return False  # a file of a color model that cannot be used is refused before it becomes a document

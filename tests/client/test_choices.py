@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from overpaint_client.choices import SETTINGS, Choice
-from overpaint_protocol.messages import EngineInfo, GenerationSettings, RecipeInfo
+from overpaint_client.choices import SETTINGS, Choice, protect_original
+from overpaint_protocol.messages import Edges, EngineInfo, GenerationSettings, RecipeInfo
 
 EMBEDDED = EngineInfo(
     id="embedded",
@@ -126,3 +126,8 @@ def test_a_job_gets_no_setting_that_would_change_nothing():
     assert choose("painter").usable("fill", ALL_SET) == ALL_SET
     assert choose().usable("edit", ALL_SET) == GenerationSettings(steps=5)
     assert choose("embedded").usable("fill", ALL_SET) == GenerationSettings()
+
+
+def test_a_protected_original_leaves_what_lies_inside_as_it_was_set():
+    edges = Edges(grow_px=5, blend_px=None, feather_px=3, fill_holes=True)
+    assert protect_original(edges) == Edges(grow_px=0, blend_px=0, feather_px=3, fill_holes=True)

@@ -64,6 +64,15 @@ def test_an_expand_by_nothing_is_refused():
         plan_expand_context(Size(10, 10), Margins(), HINTS)
 
 
+def test_a_result_that_reaches_further_gets_as_much_more_surrounding():
+    canvas = Size(1000, 1000)
+    near = plan_scope(Remove(), Rect(400, 400, 200, 100), canvas, HINTS)
+    far = plan_scope(Remove(), Rect(400, 400, 200, 100), canvas, HINTS, reach_px=40)
+    assert far.context == near.context.grow(40)
+    expand = Expand(margins=Margins(right=200))
+    assert plan_scope(expand, None, Size(1000, 500), HINTS, reach_px=40).context == Rect(760, 0, 440, 500)
+
+
 @pytest.mark.parametrize("operation", [Fill(prompt="a door"), Edit(prompt="make it night")])
 def test_a_prompt_with_nothing_selected_is_about_the_whole_canvas(operation):
     assert plan_scope(operation, None, Size(900, 700), HINTS) == Scope(Rect(0, 0, 900, 700), is_whole=True)

@@ -41,3 +41,10 @@ def test_the_time_left_is_said_no_more_exactly_than_it_is_known(time_left_s, wor
 def test_a_time_left_counts_only_while_the_job_runs():
     job = make_job(Edit(prompt="make it night"), phase=JobPhase.INSERTING, time_left_s=3)
     assert job.sentence == "Edit: make it night: adding the layers."
+
+
+def test_what_the_artist_should_know_is_said_at_the_end():
+    notes = ("A part of the selection was left out.", "It is very faint.")
+    assert make_job(phase=JobPhase.DONE, notes=notes).sentence == f"Fill: done. {' '.join(notes)}"
+    assert make_job(phase=JobPhase.DONE).sentence == "Fill: done."
+    assert make_job(phase=JobPhase.CANCELLED, notes=notes).sentence == "Fill: cancelled."

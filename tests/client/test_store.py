@@ -17,6 +17,7 @@ JOB = PendingJob(
     canvas=Size(4, 3),
     operation=Fill(prompt="a door"),
     variants=2,
+    profile_digest="of a profile",
 )
 
 

@@ -19,6 +19,7 @@ from overpaint_client.jobs import EditRequest, JobPhase
 from overpaint_client.loop import SelectorLoop
 from overpaint_client.settings import ClientSettings
 from overpaint_client.testing.fake_editor import FakeEditor
+from overpaint_client.testing.kinds import DocumentKind
 from overpaint_protocol import connection
 from overpaint_protocol.geometry import Margins, Point, Rect, Size
 from overpaint_protocol.messages import Edit, Expand, Fill, Remove
@@ -244,9 +245,8 @@ def test_a_picture_of_very_many_frames_is_sent(artist, monkeypatch):
 def test_more_bytes_than_a_message_holds_are_refused_before_they_are_read(artist, is_connected):
     if is_connected:
         artist.connect()
-    artist.editor.pixel_format = PixelFormat.RGBAF32
     whole = Rect(0, 0, 8192, 8192)
-    document = artist.editor.open_document("deep", whole.size, b"")
+    document = artist.editor.open_kind("deep", whole.size, DocumentKind(PixelFormat.RGBAF32), b"")
     artist.editor.select(document, whole, b"")
     job = artist.ask()
     assert job.phase is JobPhase.FAILED and job.error.code == "request.invalid"

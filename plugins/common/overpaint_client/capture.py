@@ -19,8 +19,8 @@ BAND_BYTES = 1024 * 1024
 """Pixels read or written between two turns of the editor's loop: a few milliseconds of its main thread."""
 
 _MOST_BANDS = 256
-"""Larger pictures are read in larger bands. Whole rows make at most twice as many, so that picture and selection
-together stay within the frames of one message (MAX_PAYLOAD_FRAMES)."""
+"""Larger pictures are read in larger bands. Whole rows make fewer than twice as many, so that picture, selection and
+profile together stay within the frames of one message (MAX_PAYLOAD_FRAMES)."""
 
 Payload = tuple[Bytes, ...]
 
@@ -56,7 +56,8 @@ def capture(
     # count(0) takes 9 ms for 16 MiB of zeros, any() 86 ms: too long for the editor's main thread
     if has_mask and all(len(band) == bytes(band).count(0) for band in mask):
         raise EmptySelection("The selection is empty. Select the area that should change, then try again.")
-    payload = (*image, *mask)
+    profile = () if info.profile is None else (info.profile,)
+    payload = (*image, *mask, *profile)
     message = SubmitJob(
         job_id=job_id,
         document_id=info.document_id,
@@ -68,15 +69,20 @@ def capture(
         canvas=info.canvas,
         context=context,
         image=ImageHeader(
-            size=visible.size, format=info.format, color=info.color, frames=tuple(range(len(image)))
+            size=visible.size,
+            format=info.format,
+            color=info.color,
+            frames=tuple(range(len(image))),
+            profile=len(payload) - 1 if profile else None,
         ),
         mask=ImageHeader(
             size=context.size,
             format=PixelFormat.GRAY8,
-            frames=tuple(range(len(image), len(payload))),
+            frames=tuple(range(len(image), len(image) + len(mask))),
         )
         if has_mask
         else None,
+        edges=request.edges,
     )
     return message, payload
 

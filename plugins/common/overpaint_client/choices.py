@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from overpaint_protocol.messages import EngineInfo, GenerationSettings, RecipeInfo
+from overpaint_protocol.messages import Edges, EngineInfo, GenerationSettings, RecipeInfo
 
-__all__ = ["SETTINGS", "Choice"]
+__all__ = ["PROTECTED_REASON", "SETTINGS", "Choice", "protect_original"]
 
 SETTINGS = ("strength", "steps", "guidance")
 """Names of the numbers in GenerationSettings that an artist may set, the one used most first."""
+
+PROTECTED_REASON = "The original is protected: the result ends where the selection does."
+"""Why grow and blend cannot be set while the original is protected."""
 
 _WITHOUT = {
     "strength": "{} always paints anew.",
@@ -21,6 +24,11 @@ _WITHOUT = {
     "guidance": "{} has no guidance to set.",
 }
 _VERBS = {"edit": "follow instructions"}
+
+
+def protect_original(edges: Edges) -> Edges:
+    """``edges`` that reach nowhere: no pixel changes beyond what is selected, or in an Expand of what was there."""
+    return replace(edges, grow_px=0, blend_px=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,9 @@ class Scope:
     is_whole: bool = False
 
 
-def plan_scope(operation: Operation, selection: Rect | None, canvas: Size, hints: ContextHints) -> Scope:
+def plan_scope(
+    operation: Operation, selection: Rect | None, canvas: Size, hints: ContextHints, reach_px: int = 0
+) -> Scope:
     """Choose what a job is about.
 
     Args:
@@ -50,13 +52,14 @@ def plan_scope(operation: Operation, selection: Rect | None, canvas: Size, hints
         selection: the rectangle around everything selected, or None; of no account for an Expand.
         canvas: size of the canvas in px.
         hints: how much surrounding to add.
+        reach_px: how far the result is asked to reach beyond what changes; that much more surrounding is added.
 
     Raises:
         EmptySelection: nothing is selected that could change.
         RequestError: what changes is larger than ``max_pixels``.
     """
     if isinstance(operation, Expand):
-        return Scope(plan_expand_context(canvas, operation.margins, hints))
+        return Scope(plan_expand_context(canvas, operation.margins, hints, reach_px))
     if selection is None and isinstance(operation, (Fill, Edit)):
         if not operation.prompt.strip():
             raise EmptySelection(
@@ -64,10 +67,10 @@ def plan_scope(operation: Operation, selection: Rect | None, canvas: Size, hints
             )
         whole = Rect.from_size(canvas)
         return Scope(_largest_allowed(whole, whole, 0, hints, what="picture"), is_whole=True)
-    return Scope(plan_context(selection or Rect(0, 0, 0, 0), canvas, hints))
+    return Scope(plan_context(selection or Rect(0, 0, 0, 0), canvas, hints, reach_px))
 
 
-def plan_context(selection: Rect, canvas: Size, hints: ContextHints) -> Rect:
+def plan_context(selection: Rect, canvas: Size, hints: ContextHints, reach_px: int = 0) -> Rect:
     """Choose what the engine sees around a selection.
 
     The result holds the part of ``selection`` on the canvas, lies inside the canvas, and is padded as the hints say,
@@ -86,10 +89,10 @@ def plan_context(selection: Rect, canvas: Size, hints: ContextHints) -> Rect:
             else "Nothing is selected. Select the area that should change, then try again."
         )
     padding = max(hints.min_padding_px, round(hints.padding_frac * (target.width + target.height) / 2))
-    return _largest_allowed(target, whole, padding, hints, what="selection")
+    return _largest_allowed(target, whole, padding + reach_px, hints, what="selection")
 
 
-def plan_expand_context(canvas: Size, margins: Margins, hints: ContextHints) -> Rect:
+def plan_expand_context(canvas: Size, margins: Margins, hints: ContextHints, reach_px: int = 0) -> Rect:
     """Choose what the engine sees for an Expand: the new border and the picture beside it.
 
     The result lies inside the grown canvas and holds all that is new; its coordinates are those of the old canvas,
@@ -112,7 +115,7 @@ def plan_expand_context(canvas: Size, margins: Margins, hints: ContextHints) -> 
         added = added.union(strip)
     widest = max(margins.left, margins.top, margins.right, margins.bottom)
     padding = max(hints.min_padding_px, hints.min_side_px // 2, round(2 * hints.padding_frac * widest))
-    return _largest_allowed(added, new, padding, hints, what="new border")
+    return _largest_allowed(added, new, padding + reach_px, hints, what="new border")
 
 
 def _largest_allowed(target: Rect, whole: Rect, padding: int, hints: ContextHints, *, what: str) -> Rect:

@@ -35,7 +35,6 @@ from overpaint_protocol.messages import (
     JobVariant,
     RecipeInfo,
 )
-from overpaint_protocol.pixels import PixelFormat
 from overpaint_protocol.version import FEATURES, MINOR, PRODUCT_VERSION
 from overpaint_protocol.zmtp import DEFAULT_MAX_MESSAGE_BYTES
 
@@ -204,6 +203,7 @@ class Controller:
             operation=request.operation,
             canvas=info.canvas,
             variants=request.variants,
+            profile_digest=info.profile_digest,
             phase=JobPhase.READING,
         )
         self._jobs[job_id], self._work[job_id] = job, _Work()
@@ -260,9 +260,11 @@ class Controller:
 
     def _plan(self, info: DocumentInfo, request: EditRequest) -> Scope:
         selection = self._port.selection_bounds(info.document_id)
-        return plan_scope(request.operation, selection, info.canvas, self._hints(info.format))
+        hints = self._hints(info)
+        reach_px = (request.edges.grow_px or 0) + (request.edges.blend_px or 0)
+        return plan_scope(request.operation, selection, info.canvas, hints, reach_px)
 
-    def _hints(self, pixel_format: PixelFormat) -> ContextHints:
+    def _hints(self, info: DocumentInfo) -> ContextHints:
         hints = self._settings.hints
         limit, message_bytes = hints.max_pixels, DEFAULT_MAX_MESSAGE_BYTES
         if self._session.welcome is not None:
@@ -270,7 +272,8 @@ class Controller:
             limit = min(limit, limits.max_image_pixels)
             message_bytes = min(message_bytes, limits.max_message_bytes)
         # each pixel goes once in the image and once in the mask
-        limit = min(limit, (message_bytes - _BODY_BYTES) // (pixel_format.bytes_per_pixel + 1))
+        room = message_bytes - _BODY_BYTES - len(info.profile or b"")
+        limit = min(limit, room // (info.format.bytes_per_pixel + 1))
         return ContextHints(
             padding_frac=hints.padding_frac,
             min_padding_px=hints.min_padding_px,
@@ -290,6 +293,7 @@ class Controller:
                 canvas=job.canvas,
                 operation=job.operation,
                 variants=job.variants,
+                profile_digest=job.profile_digest,
             )
         )
         work = self._work[job.job_id]
@@ -331,7 +335,7 @@ class Controller:
         elif isinstance(message, JobVariant):
             self._take_variant(job, message, effect.payload)
         elif isinstance(message, JobDone):
-            job.timings_ms = dict(message.timings_ms)
+            job.timings_ms, job.notes = dict(message.timings_ms), message.notes
             self._finished(job)
         elif isinstance(message, JobFailed):
             self._job_failed(job, message.error.to_exception())
@@ -426,6 +430,7 @@ class Controller:
             operation=pending.operation,
             canvas=pending.canvas,
             variants=pending.variants,
+            profile_digest=pending.profile_digest,
         )
         self._work[pending.job_id] = _Work(is_sent=True, is_recovered=True)
         self._session.follow(pending.job_id)

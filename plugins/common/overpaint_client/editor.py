@@ -9,6 +9,7 @@ Coordinates are canvas coordinates in px: the origin is the canvas' top-left cor
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,7 +27,7 @@ class DocumentInfo:
     title: what the editor shows as its name. path: its file, or empty if it was never saved.
     canvas: size of the canvas in px.
     format: the format in which ``PixelReader`` gives and ``LayerWriter`` takes pixels of this document.
-    color: the color space of these pixels.
+    color: the color space of these pixels. profile: its ICC profile where that is ``icc``, None otherwise.
     """
 
     document_id: str
@@ -35,6 +36,12 @@ class DocumentInfo:
     canvas: Size
     format: PixelFormat
     color: ColorSpace = ColorSpace.SRGB
+    profile: bytes | None = None
+
+    @property
+    def profile_digest(self) -> str:
+        """A short name of the profile that differs between any two, or empty without one."""
+        return "" if self.profile is None else hashlib.sha256(self.profile).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +76,7 @@ class PixelReader(Protocol):
     """Reads a document as it looks: the composite of the visible layers."""
 
     def pixels(self, rect: Rect) -> Bytes:
-        """Pixels of ``rect``, which lies inside the area, in the document's ``DocumentInfo.format``.
+        """Pixels of ``rect``, which lies inside the area, in the document's ``DocumentInfo.format`` and color space.
 
         Straight alpha, rows without padding, exactly ``rect.area * format.bytes_per_pixel`` bytes. Transparent
         places have alpha 0.

@@ -24,7 +24,7 @@ def insert_results(port: EditorPort, job: Job, results: Results) -> Iterator[Non
 
     Raises:
         NoDocument: the document is closed, or its canvas has changed.
-        RequestError: its color mode changed meanwhile.
+        RequestError: its color mode or profile changed meanwhile.
     """
     variants = sorted(results)
     plans = tuple(
@@ -55,6 +55,10 @@ def _check_unchanged(port: EditorPort, job: Job, results: Results) -> None:
     _check_canvas(job, info)  # the canvas alone: it may have got another file name meanwhile
     for message, _ in results.values():
         _check_format(message, info)
+    if job.profile_digest != info.profile_digest:
+        raise RequestError(
+            "The document's color profile changed while the job ran. Change it back, then insert the result."
+        )
 
 
 def check_belongs(job: Job, info: DocumentInfo) -> None:

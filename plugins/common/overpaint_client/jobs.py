@@ -7,7 +7,7 @@ from enum import Enum
 
 from overpaint_protocol.errors import OverpaintError
 from overpaint_protocol.geometry import Margins, Size
-from overpaint_protocol.messages import Expand, JobId, Operation, Remove, operation_name
+from overpaint_protocol.messages import Edges, Expand, JobId, Operation, Remove, operation_name
 
 __all__ = ["EditRequest", "Job", "JobPhase", "Preview"]
 
@@ -19,6 +19,7 @@ class EditRequest:
     operation: what to do. engine: an id from ``Controller.engines``, or None for the recipe's or the daemon's choice.
     recipe: an id from ``Controller.recipes`` that fills in what is left open here, or None.
     variants: how many layers, 1 to 8. seed: of the first variant, or None for a new one each time.
+    edges: how the layers end.
     """
 
     operation: Operation
@@ -26,6 +27,7 @@ class EditRequest:
     recipe: str | None = None
     variants: int = 1
     seed: int | None = None
+    edges: Edges = field(default_factory=Edges)
 
 
 class JobPhase(str, Enum):
@@ -75,6 +77,8 @@ class Job:
     fraction: 0 to 1, or None while it is unknown how long it takes. position: jobs ahead in the queue.
     time_left_s: seconds until the results are ready, or None if that is unknown; of account while RUNNING.
     variants_ready: results received so far. error: why it failed. stage: the daemon's words for what it does.
+    profile_digest: of the document, as ``DocumentInfo`` has it. notes: what the artist should know about the results, a
+        sentence each.
     """
 
     job_id: JobId
@@ -84,6 +88,7 @@ class Job:
     canvas: Size
     variants: int
     path: str = ""
+    profile_digest: str = ""
     phase: JobPhase = JobPhase.WAITING
     stage: str = ""
     fraction: float | None = None
@@ -95,6 +100,7 @@ class Job:
     engine: str = ""
     seeds: tuple[int, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def margins(self) -> Margins | None:
@@ -112,7 +118,7 @@ class Job:
 
     @property
     def sentence(self) -> str:
-        """What a status line says about the job now."""
+        """What a status line says about the job now; of one that is done, its notes, too."""
         if self.phase is JobPhase.FAILED and self.error is not None:
             return self.error.message
         if self.phase is JobPhase.QUEUED:
@@ -124,6 +130,8 @@ class Job:
             return f"{self.label}: {self.stage or 'working'}{percent}{left}."
         if self.phase is JobPhase.OFFERED:
             return f"A finished result for “{self.title}” is waiting ({self.label})."
+        if self.phase is JobPhase.DONE:
+            return " ".join((f"{self.label}: done.", *self.notes))
         return f"{self.label}: {_WORDS[self.phase]}."
 
 
@@ -132,7 +140,6 @@ _WORDS = {
     JobPhase.READING: "reading the picture",
     JobPhase.SENDING: "sending the picture",
     JobPhase.INSERTING: "adding the layers",
-    JobPhase.DONE: "done",
     JobPhase.FAILED: "failed",
     JobPhase.CANCELLED: "cancelled",
 }

@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 class PendingJob:
     """What is needed to offer a result again: which document it was for, and what was asked.
 
+    The pixels that were sent are not kept: the daemon has the results, and their notes with them.
+    profile_digest: as ``Job`` has it.
+
     The prompt is kept (in a file only its owner can read) because it names the layer.
     """
 
@@ -40,6 +43,7 @@ class PendingJob:
     canvas: Size
     operation: Operation
     variants: int
+    profile_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

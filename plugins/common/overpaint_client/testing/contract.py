@@ -7,14 +7,16 @@ call ``run_contract`` where there is no pytest (inside Krita's or GIMP's Python)
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from overpaint_client.editor import EditorPort, Insertion, LayerPlan
 from overpaint_protocol.errors import NoDocument, UnsupportedFormat
 from overpaint_protocol.geometry import Margins, Point, Rect, Size
-from overpaint_protocol.pixels import Bytes, PixelFormat
+from overpaint_protocol.pixels import ColorSpace
+
+from .kinds import DocumentKind, ramp, swap_red_and_blue
 
 __all__ = ["EditorContract", "Harness", "LayerState", "run_contract"]
 
@@ -43,16 +45,26 @@ class LayerState:
 
 
 class Harness(Protocol):
-    """What a test must be able to do to an editor, beside its port. All documents are 8-bit RGBA in sRGB."""
+    """What a test must be able to do to an editor, beside its port. Documents are 8-bit RGBA in sRGB, unless they are of a stated kind."""
 
     port: EditorPort
     undo_steps_fill: int
     """Undo steps an insertion without margins takes: 1."""
     undo_steps_expand: int
     """Undo steps an insertion with margins takes: as few as the editor's interface allows."""
+    kinds: Sequence[DocumentKind]
+    """Every kind of document that the editor has and the port supports; of profiles, one or a few of each model."""
 
     def open_document(self, title: str, size: Size, rgba8: bytes) -> str:
         """Make a document with one layer ``Background``, make it the active one, return the port's id for it."""
+        ...
+
+    def open_kind(self, title: str, size: Size, kind: DocumentKind, pixels: bytes) -> str:
+        """The same with a document of one of ``kinds``; the pixels are its own numbers in its own format."""
+        ...
+
+    def numbers(self, document_id: str, rect: Rect) -> bytes:
+        """The top-most paint layer's own numbers in ``rect``, in the format of the document's kind."""
         ...
 
     def open_unsupported(self) -> bool:
@@ -92,20 +104,6 @@ def _picture(size: Size = _SIZE) -> bytes:
     return bytes(out)
 
 
-def _to_rgba8(data: Bytes, pixel_format: PixelFormat) -> bytes:
-    data = bytes(data)
-    if pixel_format is PixelFormat.BGRA8:
-        out = bytearray(data)
-        out[0::4], out[2::4] = data[2::4], data[0::4]
-        return bytes(out)
-    if pixel_format is PixelFormat.RGBA8:
-        return data
-    raise AssertionError(f"an 8-bit RGB document is read as {pixel_format.value}")
-
-
-_from_rgba8 = _to_rgba8  # swapping red and blue is its own inverse
-
-
 def _solid(size: Size, rgba: tuple[int, int, int, int]) -> bytes:
     return bytes(rgba) * size.area
 
@@ -113,27 +111,37 @@ def _solid(size: Size, rgba: tuple[int, int, int, int]) -> bytes:
 def _write(
     harness: Harness, document_id: str, insertion: Insertion, pictures: list[bytes], rows: int = 7
 ) -> None:
-    """Write RGBA8 pictures in bands and commit."""
+    """Write pictures in bands and commit: RGBA8 for an 8-bit RGB document, else the document's own numbers."""
     pixel_format = harness.port.document(document_id).format
+    size = pixel_format.bytes_per_pixel
     writer = harness.port.begin_insertion(document_id, insertion)
     for index, (plan, picture) in enumerate(zip(insertion.layers, pictures, strict=True)):
         for band in plan.rect.bands(rows):
-            start = (band.y - plan.rect.y) * plan.rect.width * 4
-            data = picture[start : start + band.area * 4]
-            writer.write(index, band, _from_rgba8(data, pixel_format))
+            start = (band.y - plan.rect.y) * plan.rect.width * size
+            writer.write(index, band, picture[start : start + band.area * size])
     writer.commit()
     writer.abort()
     harness.settle()
 
 
+def _write_rgba8(harness: Harness, document_id: str, insertion: Insertion, pictures: list[bytes]) -> None:
+    pixel_format = harness.port.document(document_id).format
+    _write(
+        harness, document_id, insertion, [swap_red_and_blue(picture, pixel_format) for picture in pictures]
+    )
+
+
 def _read(harness: Harness, document_id: str, rect: Rect) -> bytes:
-    info = harness.port.document(document_id)
     reader = harness.port.open_reader(document_id, rect)
     try:
-        return _to_rgba8(reader.pixels(rect), info.format)
+        return bytes(reader.pixels(rect))
     finally:
         reader.close()
         reader.close()
+
+
+def _read_rgba8(harness: Harness, document_id: str, rect: Rect) -> bytes:
+    return swap_red_and_blue(_read(harness, document_id, rect), harness.port.document(document_id).format)
 
 
 def _raises(kind: type[Exception], call: Callable[[], object]) -> Exception:
@@ -166,10 +174,10 @@ class EditorContract:
 
     def test_pixels_are_read_exactly(self, harness: Harness) -> None:
         document_id = harness.open_document("Exact", _SIZE, _picture())
-        assert _read(harness, document_id, Rect.from_size(_SIZE)) == _picture()
+        assert _read_rgba8(harness, document_id, Rect.from_size(_SIZE)) == _picture()
         part = Rect(3, 5, 11, 6)
         rows = [_picture()[(y * 40 + 3) * 4 : (y * 40 + 14) * 4] for y in range(5, 11)]
-        assert _read(harness, document_id, part) == b"".join(rows)
+        assert _read_rgba8(harness, document_id, part) == b"".join(rows)
 
     def test_a_part_of_a_large_document_is_read_exactly(self, harness: Harness) -> None:
         size = Size(1400, 900)
@@ -179,7 +187,7 @@ class EditorContract:
         document = harness.port.open_reader(document_id, rect)
         info = harness.port.document(document_id)
         part = Rect(1110, 705, 50, 30)
-        read = _to_rgba8(document.pixels(part), info.format)
+        read = swap_red_and_blue(document.pixels(part), info.format)
         document.close()
         assert read == row[part.left * 4 : part.right * 4] * part.height
 
@@ -187,7 +195,7 @@ class EditorContract:
         picture = bytearray(_picture())
         picture[0:4] = bytes(4)
         document_id = harness.open_document("Transparent", _SIZE, bytes(picture))
-        read = _read(harness, document_id, Rect(0, 0, 2, 1))
+        read = _read_rgba8(harness, document_id, Rect(0, 0, 2, 1))
         assert read[3] == 0
         assert read[4:8] == bytes(picture[4:8])
 
@@ -197,7 +205,7 @@ class EditorContract:
         reader = harness.port.open_reader(document_id, Rect.from_size(_SIZE))
         assert bytes(reader.selection(Rect(3, 2, 6, 5))) == bytes(30)
         reader.close()
-        assert _read(harness, document_id, Rect.from_size(_SIZE)) == _picture()
+        assert _read_rgba8(harness, document_id, Rect.from_size(_SIZE)) == _picture()
 
     def test_soft_selection_is_read_exactly(self, harness: Harness) -> None:
         document_id = harness.open_document("Soft", _SIZE, _picture())
@@ -224,7 +232,7 @@ class EditorContract:
         document_id = harness.open_document("Untouched", _SIZE, _picture())
         harness.select(document_id, Rect(1, 1, 5, 5), bytes([200]) * 25)
         before = harness.layers(document_id)
-        _read(harness, document_id, Rect.from_size(_SIZE))
+        _read_rgba8(harness, document_id, Rect.from_size(_SIZE))
         harness.settle()
         assert harness.layers(document_id) == before
         assert harness.port.selection_bounds(document_id) == Rect(1, 1, 5, 5)
@@ -234,7 +242,7 @@ class EditorContract:
         before = harness.layers(document_id)
         rect = Rect(5, 4, 10, 12)
         picture = b"".join(bytes((i % 256, 90, 200, 1 + i % 255)) for i in range(rect.area))
-        _write(
+        _write_rgba8(
             harness,
             document_id,
             Insertion(name="Fill", layers=(LayerPlan(name="Fill", rect=rect),)),
@@ -256,29 +264,29 @@ class EditorContract:
         document_id = harness.open_document("Shows", _SIZE, _picture())
         rect = Rect(5, 4, 10, 12)
         plan = LayerPlan(name="Fill", rect=rect)
-        _write(
+        _write_rgba8(
             harness,
             document_id,
             Insertion(name="Fill", layers=(plan,)),
             [_solid(rect.size, (9, 99, 199, 255))],
         )
-        assert _read(harness, document_id, rect) == _solid(rect.size, (9, 99, 199, 255))
+        assert _read_rgba8(harness, document_id, rect) == _solid(rect.size, (9, 99, 199, 255))
         left = Rect(0, 0, 5, 24)
         rows = [_picture()[y * 160 : y * 160 + 20] for y in range(24)]
-        assert _read(harness, document_id, left) == b"".join(rows)
+        assert _read_rgba8(harness, document_id, left) == b"".join(rows)
 
     def test_variants_come_in_one_group_first_on_top(self, harness: Harness) -> None:
         document_id = harness.open_document("Group", _SIZE, _picture())
         rect = Rect(2, 2, 6, 6)
         plans = tuple(LayerPlan(name=f"V{i}", rect=rect, is_visible=i == 0) for i in range(3))
         pictures = [_solid(rect.size, (10 + i, 0, 0, 255)) for i in range(3)]
-        _write(harness, document_id, Insertion(name="Three", layers=plans), pictures)
+        _write_rgba8(harness, document_id, Insertion(name="Three", layers=plans), pictures)
         top = harness.layers(document_id)[:3]
         assert [layer.name for layer in top] == ["V0", "V1", "V2"]
         assert [layer.is_visible for layer in top] == [True, False, False]
         assert {layer.group for layer in top} == {"Three"}
         assert [layer.pixel(Point(3, 3)) for layer in top] == [(10 + i, 0, 0, 255) for i in range(3)]
-        assert _read(harness, document_id, Rect(3, 3, 1, 1)) == bytes((10, 0, 0, 255))
+        assert _read_rgba8(harness, document_id, Rect(3, 3, 1, 1)) == bytes((10, 0, 0, 255))
 
     def test_fill_is_undone_in_one_step(self, harness: Harness) -> None:
         document_id = harness.open_document("Undo", _SIZE, _picture())
@@ -286,12 +294,12 @@ class EditorContract:
         rect = Rect(2, 2, 6, 6)
         plans = tuple(LayerPlan(name=f"V{i}", rect=rect) for i in range(2))
         pictures = [_solid(rect.size, (1, 2, 3, 255))] * 2
-        _write(harness, document_id, Insertion(name="Two", layers=plans), pictures)
+        _write_rgba8(harness, document_id, Insertion(name="Two", layers=plans), pictures)
         assert harness.undo_steps_fill == 1
         harness.undo(document_id)
         harness.settle()
         assert harness.layers(document_id) == before
-        assert _read(harness, document_id, Rect.from_size(_SIZE)) == _picture()
+        assert _read_rgba8(harness, document_id, Rect.from_size(_SIZE)) == _picture()
 
     def test_expand_grows_the_same_document(self, harness: Harness) -> None:
         document_id = harness.open_document("Expand", _SIZE, _picture())
@@ -304,15 +312,15 @@ class EditorContract:
             for x in range(grown.left, grown.right):
                 inside = 0 <= x < _SIZE.width and 0 <= y < _SIZE.height
                 picture += bytes(4) if inside else bytes(color)
-        _write(
+        _write_rgba8(
             harness, document_id, Insertion(name="Expand", layers=(plan,), margins=margins), [bytes(picture)]
         )
         info = harness.port.document(document_id)
         assert info.canvas == grown.size, info.canvas
-        assert _read(harness, document_id, Rect(3, 2, _SIZE.width, _SIZE.height)) == _picture()
-        assert _read(harness, document_id, Rect(0, 0, 3, 2)) == _solid(Size(3, 2), color)
+        assert _read_rgba8(harness, document_id, Rect(3, 2, _SIZE.width, _SIZE.height)) == _picture()
+        assert _read_rgba8(harness, document_id, Rect(0, 0, 3, 2)) == _solid(Size(3, 2), color)
         corner = Rect(grown.width - 5, grown.height - 4, 5, 4)
-        assert _read(harness, document_id, corner) == _solid(corner.size, color)
+        assert _read_rgba8(harness, document_id, corner) == _solid(corner.size, color)
 
     def test_expand_is_undone_in_the_stated_steps(self, harness: Harness) -> None:
         document_id = harness.open_document("UndoExpand", _SIZE, _picture())
@@ -320,13 +328,15 @@ class EditorContract:
         margins = Margins(right=6, bottom=2)
         plan = LayerPlan(name="Expand", rect=Rect(40, 0, 6, 26))
         picture = _solid(plan.rect.size, (7, 8, 9, 255))
-        _write(harness, document_id, Insertion(name="Expand", layers=(plan,), margins=margins), [picture])
+        _write_rgba8(
+            harness, document_id, Insertion(name="Expand", layers=(plan,), margins=margins), [picture]
+        )
         for _ in range(harness.undo_steps_expand):
             harness.undo(document_id)
             harness.settle()
         assert harness.port.document(document_id).canvas == _SIZE
         assert harness.layers(document_id) == before
-        assert _read(harness, document_id, Rect.from_size(_SIZE)) == _picture()
+        assert _read_rgba8(harness, document_id, Rect.from_size(_SIZE)) == _picture()
 
     def test_selection_survives_an_insertion(self, harness: Harness) -> None:
         document_id = harness.open_document("KeepsSelection", _SIZE, _picture())
@@ -334,7 +344,7 @@ class EditorContract:
         mask = bytes(10 + i for i in range(rect.area))
         harness.select(document_id, rect, mask)
         plan = LayerPlan(name="Fill", rect=rect)
-        _write(
+        _write_rgba8(
             harness, document_id, Insertion(name="Fill", layers=(plan,)), [_solid(rect.size, (1, 1, 1, 255))]
         )
         reader = harness.port.open_reader(document_id, rect)
@@ -367,6 +377,43 @@ class EditorContract:
         _raises(NoDocument, lambda: harness.port.selection_bounds(document_id))
         _raises(NoDocument, lambda: harness.port.open_reader(document_id, Rect(0, 0, 4, 4)))
         assert harness.port.document(keep).canvas == _SIZE
+
+    def test_every_kind_of_document_is_described(self, harness: Harness) -> None:
+        for kind in harness.kinds:
+            document_id = harness.open_kind("Kind", _SIZE, kind, ramp(_SIZE, kind.format))
+            info = harness.port.document(document_id)
+            assert DocumentKind(info.format, info.color, info.profile) == kind, f"{kind}: {info}"
+            assert (info.profile is not None) == (info.color is ColorSpace.ICC), kind
+            harness.close_document(document_id)
+
+    def test_every_kind_is_read_in_its_own_numbers(self, harness: Harness) -> None:
+        for kind in harness.kinds:
+            numbers, size = ramp(_SIZE, kind.format), kind.format.bytes_per_pixel
+            document_id = harness.open_kind("Kind", _SIZE, kind, numbers)
+            assert _read(harness, document_id, Rect.from_size(_SIZE)) == numbers, f"{kind}: converted"
+            rows = [numbers[(y * 40 + 3) * size : (y * 40 + 14) * size] for y in range(5, 11)]
+            assert _read(harness, document_id, Rect(3, 5, 11, 6)) == b"".join(rows), kind
+            harness.close_document(document_id)
+
+    def test_every_kind_gets_layers_in_its_own_numbers(self, harness: Harness) -> None:
+        rect = Rect(5, 4, 10, 12)
+        insertion = Insertion(name="Fill", layers=(LayerPlan(name="Fill", rect=rect),))
+        for kind in harness.kinds:
+            size = kind.format.bytes_per_pixel
+            background = bytearray(ramp(_SIZE, kind.format))
+            document_id = harness.open_kind("Kind", _SIZE, kind, bytes(background))
+            numbers = ramp(rect.size, kind.format)
+            _write(harness, document_id, insertion, [numbers])
+            assert harness.numbers(document_id, rect) == numbers, f"{kind}: converted"
+            for y in range(rect.height):
+                start = ((rect.y + y) * _SIZE.width + rect.x) * size
+                background[start : start + rect.width * size] = numbers[y * rect.width * size :][
+                    : rect.width * size
+                ]
+            assert _read(harness, document_id, Rect.from_size(_SIZE)) == bytes(background), (
+                f"{kind}: beside the layer"
+            )
+            harness.close_document(document_id)
 
     def test_an_unsupported_color_model_is_refused_with_advice(self, harness: Harness) -> None:
         if not harness.open_unsupported():
