@@ -53,6 +53,6 @@ from tests.editors import gimp_depths
 for name in {_CHECKS!r}:
     print("CHECK", json.dumps([name, getattr(gimp_depths, name)()]), flush=True)
 """
-    done = run_gimp_console(editor_root, code, binds=[_PROJECT])
+    done = run_gimp_console(editor_root, code, binds=[_PROJECT], timeout=200.0)
     found = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("CHECK ")]
     assert found == [[name, []] for name in _CHECKS], done.stderr

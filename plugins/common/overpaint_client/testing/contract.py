@@ -16,7 +16,7 @@ from overpaint_protocol.errors import NoDocument, UnsupportedFormat
 from overpaint_protocol.geometry import Margins, Point, Rect, Size
 from overpaint_protocol.pixels import ColorSpace
 
-from .kinds import DocumentKind, ramp, swap_red_and_blue
+from .kinds import DocumentKind, difference, ramp, swap_red_and_blue
 
 __all__ = ["EditorContract", "Harness", "LayerState", "run_contract"]
 
@@ -410,9 +410,9 @@ class EditorContract:
                 background[start : start + rect.width * size] = numbers[y * rect.width * size :][
                     : rect.width * size
                 ]
-            assert _read(harness, document_id, Rect.from_size(_SIZE)) == bytes(background), (
-                f"{kind}: beside the layer"
-            )
+            composite = _read(harness, document_id, Rect.from_size(_SIZE))
+            off = difference(composite, bytes(background), kind.format)
+            assert off <= kind.composite_error, f"{kind}: composite off by {off}"
             harness.close_document(document_id)
 
     def test_an_unsupported_color_model_is_refused_with_advice(self, harness: Harness) -> None:
