@@ -18,7 +18,7 @@ LAYER_FORMATS = [pixel_format for pixel_format in PixelFormat if pixel_format is
 INTEGER_FORMATS = [pixel_format for pixel_format in LAYER_FORMATS if not pixel_format.is_float]
 
 
-@pytest.mark.parametrize("color", ColorSpace)
+@pytest.mark.parametrize("color", [ColorSpace.SRGB, ColorSpace.LINEAR_SRGB])
 @pytest.mark.parametrize("pixel_format", INTEGER_FORMATS)
 def test_integers_come_back_bit_for_bit(pixel_format, color):
     dtype = component_dtype(pixel_format)
@@ -76,11 +76,22 @@ def test_color_becomes_gray_by_luma():
     assert encode(raster, PixelFormat.GRAYA8, ColorSpace.SRGB) == bytes([round(luma), 255])
 
 
-def test_floats_beyond_the_range_are_clipped():
-    pixels = np.array([[2.5, -1, np.nan, 1], [np.inf, -np.inf, 0.5, 7]], "<f4")
-    raster = decode([pixels.tobytes()], Size(2, 1), PixelFormat.RGBAF32, ColorSpace.SRGB)
-    assert raster.rgb.tolist() == [[[1, 0, 0], [1, 0, 0.5]]]
-    assert raster.alpha.tolist() == [[1, 1]]
+@pytest.mark.parametrize("color", [ColorSpace.SRGB, ColorSpace.LINEAR_SRGB])
+def test_floats_beyond_the_range_are_kept(color):
+    pixels = np.array([[2.5, -1, 0.5, 1], [-0.001, 400, 1.25, 7]], "<f4")
+    raster = decode([pixels.tobytes()], Size(2, 1), PixelFormat.RGBAF32, color)
+    back = np.frombuffer(encode(raster, PixelFormat.RGBAF32, color), "<f4").reshape(2, 4)
+    assert back[:, :3] == pytest.approx(pixels[:, :3], rel=1e-5)
+    assert back[:, 3].tolist() == [1, 1]
+
+
+def test_light_beyond_the_range_goes_on_with_the_curve():
+    pixels = np.array([[4, -0.214041, 1, 1]], "<f4")
+    raster = decode([pixels.tobytes()], Size(1, 1), PixelFormat.RGBAF32, ColorSpace.LINEAR_SRGB)
+    assert raster.rgb[0, 0] == pytest.approx([1.055 * 4 ** (1 / 2.4) - 0.055, -0.5, 1], abs=1e-5)
+
+
+def test_integers_are_clipped_to_their_range():
     wild = Raster(np.array([[[1.5, -0.5, 0.5]]], np.float32), np.array([[2]], np.float32))
     assert encode(wild, PixelFormat.RGBA8, ColorSpace.SRGB) == bytes([255, 0, 128, 255])
 

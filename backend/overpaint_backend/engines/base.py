@@ -66,8 +66,9 @@ class Device:
 class FillRequest:
     """One picture to paint in. The engine must not write to the arrays.
 
-    image: (H, W, 3) float32 in [0, 1], encoded with the sRGB curve. What lies under the mask or is not ``known``
-        is arbitrary, but for an edit, or a strength below 1: to these counts what lies under the mask.
+    image: (H, W, 3) float32, encoded with the sRGB curve, finite. Outside [0, 1] where the document's colors are of a
+        wider gamut or brighter than white; an engine clips what it cannot use. What is not ``known`` continues what
+        is. What lies under the mask is arbitrary, but for an edit, or a strength below 1: to these counts what lies under the mask.
     mask: (H, W) float32 in [0, 1]; everything above 0 is to be painted, blending is the caller's business. An engine may
         stay the nearer to what is there the lower the value is, measured against the highest.
     known: (H, W) bool; False is nothing to learn from: outside the canvas, or transparent.
@@ -92,8 +93,8 @@ class FillRequest:
 class FillResult:
     """A painted picture.
 
-    image: (H, W, 3) float32 of the request's size; values outside [0, 1] get clipped, those outside the mask are
-        ignored.
+    image: (H, W, 3) float32 of the request's size, finite; values outside [0, 1] are kept where the document can hold
+        them, pixels outside the mask are ignored.
     """
 
     image: NDArray[np.float32]

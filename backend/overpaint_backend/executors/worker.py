@@ -251,6 +251,7 @@ def _fill_job(request: SubmitJob, payload: tuple[Bytes, ...], seed: int) -> Fill
         image_size=request.image.size,
         pixel_format=request.image.format,
         color=request.image.color,
+        profile=request.image.take_profile(payload),
         mask_bands=None if request.mask is None else request.mask.take(payload),
         seed=seed,
         grow_px=request.edges.grow_px,

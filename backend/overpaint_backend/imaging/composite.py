@@ -2,6 +2,10 @@
 
 The layer carries the selection as its alpha and nothing where the selection is 0. Whatever the engine did there,
 laying it over the document cannot change such a pixel.
+
+The document's own alpha takes no part: where the selection is full the paint is opaque, also over transparent or
+half-transparent surroundings. Who selects a hole in a cut-out wants it closed, and who selects past a soft edge wants paint
+there; an edge that is to stay soft is kept by not selecting it, or by a mask on the layer.
 """
 
 from __future__ import annotations

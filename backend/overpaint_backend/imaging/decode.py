@@ -11,43 +11,54 @@ from overpaint_protocol.errors import InvalidImage
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
-from .color import to_srgb
-from .raster import Raster, component_dtype
+from .profiles import conversion
+from .raster import LARGEST_COMPONENT, Raster, component_dtype
 
 __all__ = ["decode", "decode_mask"]
 
 
-def decode(bands: Sequence[Bytes], size: Size, pixel_format: PixelFormat, color: ColorSpace) -> Raster:
+def decode(
+    bands: Sequence[Bytes],
+    size: Size,
+    pixel_format: PixelFormat,
+    color: ColorSpace,
+    profile: bytes | None = None,
+) -> Raster:
     """Read the rows in ``bands`` into a Raster of ``size``.
 
-    Float components are clipped to [0, 1], since no engine paints brighter than white; not-a-number reads as 0.
-    The alpha of ``gray8`` is 1.
+    Float components keep what lies below 0 and above 1. Not-a-number reads as 0, infinity as the largest half-precision
+    number, so that every number is finite. The alpha of ``gray8`` is 1.
 
     Args:
         bands: the rows top to bottom, cut anywhere; pixels as in ``overpaint_protocol.pixels``.
         size: width and height in px.
         pixel_format: channel order and depth.
         color: what the color components mean.
+        profile: the ICC profile where that is ICC.
 
     Raises:
-        InvalidImage: the bytes are too few or too many for the size.
+        InvalidImage: the bytes are too few or too many for the size, or the profile is damaged, missing or not for
+            this format.
+        UnsupportedFormat: the profile is for another color model.
     """
     pixels = _components(bands, size, pixel_format)
+    to_working = conversion(color, profile, 1 if pixel_format.channels < 3 else 3).to_working
     if pixel_format.is_float:
-        values = np.clip(np.nan_to_num(pixels.astype(np.float32)), 0.0, 1.0)
+        top = LARGEST_COMPONENT
+        values = np.clip(np.nan_to_num(pixels.astype(np.float32)), -top, top)
     else:
         values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
     if pixel_format is PixelFormat.GRAY8:
         alpha = np.ones((size.height, size.width), np.float32)
     else:
-        alpha = np.ascontiguousarray(values[..., -1])
-    if pixel_format.channels < 4:
-        rgb = np.repeat(values[..., :1], 3, axis=-1)
+        alpha = np.clip(values[..., -1], 0, 1)
+    if pixel_format.channels < 3:
+        components = values[..., :1]
     elif pixel_format.value.startswith("bgra"):
-        rgb = np.ascontiguousarray(values[..., 2::-1])
+        components = values[..., 2::-1]
     else:
-        rgb = np.ascontiguousarray(values[..., :3])
-    return Raster(to_srgb(rgb) if color is ColorSpace.LINEAR_SRGB else rgb, alpha)
+        components = values[..., :3]
+    return Raster(np.ascontiguousarray(to_working(components)), alpha)
 
 
 def decode_mask(bands: Sequence[Bytes], size: Size) -> NDArray[np.float32]:

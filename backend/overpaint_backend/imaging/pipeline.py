@@ -28,6 +28,7 @@ from .mask import grow
 from .preview import MAX_PREVIEW_PIXELS, Backdrop
 from .raster import Raster
 from .resample import bounded_size, resize
+from .transparency import known_pixels, over_gray, without_hidden
 
 __all__ = [
     "FillJob",
@@ -40,9 +41,6 @@ __all__ = [
     "run_fill",
 ]
 
-_KNOWN_ALPHA = np.float32(1 / 16)
-"""Below this the color of an 8-bit pixel has too few steps left to learn from."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillJob:
@@ -54,6 +52,7 @@ class FillJob:
     image_bands: the pixels of ``context`` where it lies on the canvas, rows top to bottom, cut anywhere.
     image_size: their width and height.
     pixel_format, color: how to read them, and how to write the layer.
+    profile: the ICC profile where ``color`` is ICC.
     mask_bands: gray8 over ``context``, 255 = repaint; None for an Expand.
     seed: 0 to 2**32 - 1.
     grow_px: how far the engine paints beyond the selection, so that it copies nothing from the rim of what is
@@ -71,6 +70,7 @@ class FillJob:
     mask_bands: tuple[Bytes, ...] | None
     seed: int
     grow_px: int | None = None
+    profile: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,15 @@ class FillOutput:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What the variants of a job share. request: all but the seed. selection: (H, W) float32 over the Context."""
+    """What the variants of a job share.
+
+    document: the Context as it is, with its alpha; 0 outside the canvas.
+    request: all but the seed.
+    selection: (H, W) float32 over the Context.
+    """
 
     job: FillJob
+    document: Raster
     request: FillRequest
     selection: NDArray[np.float32]
     timings_ms: Mapping[str, float]
@@ -115,12 +121,14 @@ def prepare(job: FillJob) -> Prepared:
     """Decode the job's pixels and lay out what the engine gets.
 
     Raises:
-        InvalidImage: the bytes do not fit the sizes.
+        InvalidImage: the bytes do not fit the sizes, or the profile not the format.
+        UnsupportedFormat: the profile is for a color model that cannot be used.
         EmptySelection: nothing is selected inside the Context.
     """
     clock = _Stopwatch()
     with clock.stage("decode"):
-        raster, known = _over_context(job)
+        document, known = _over_context(job)
+        image = without_hidden(document.rgb, known)
     with clock.stage("mask"):
         selection = _selection(job)
         if not (selection > 0).any():
@@ -128,7 +136,7 @@ def prepare(job: FillJob) -> Prepared:
         mask = grow(selection, job.grow_px).astype(np.float32) if job.grow_px else selection
     operation = job.operation
     request = FillRequest(
-        image=raster.rgb,
+        image=image,
         mask=mask,
         known=known,
         operation=OperationName(operation_name(operation)),
@@ -137,7 +145,7 @@ def prepare(job: FillJob) -> Prepared:
         settings=GenerationSettings() if isinstance(operation, Remove) else operation.settings,
         seed=job.seed,
     )
-    return Prepared(job, request, selection, clock.timings_ms)
+    return Prepared(job, document, request, selection, clock.timings_ms)
 
 
 def render(
@@ -185,7 +193,7 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
     with clock.stage("composite"):
         layer = cut_layer(painted, prepared.selection)
     with clock.stage("encode"):
-        data = encode(layer.raster, job.pixel_format, job.color)
+        data = encode(layer.raster, job.pixel_format, job.color, job.profile)
     target = layer.target.translate(job.context.x, job.context.y)
     return FillOutput(target, job.pixel_format, job.color, data, clock.timings_ms)
 
@@ -193,7 +201,7 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
 def preview_backdrop(prepared: Prepared) -> Backdrop:
     """What previews of a job's variants are shown on: its whole Context, before the engine changed anything."""
     size = bounded_size(prepared.job.context.size, MAX_PREVIEW_PIXELS)
-    return Backdrop(resize(prepared.request.image, size), resize(prepared.selection, size))
+    return Backdrop(resize(over_gray(prepared.document), size), resize(prepared.selection, size))
 
 
 def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
@@ -204,8 +212,8 @@ def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
             f"The image is {job.image_size} px, but the context shows {visible.size} px of the canvas. "
             "Update Overpaint on both sides and try again."
         )
-    raster = decode(job.image_bands, job.image_size, job.pixel_format, job.color)
-    known = raster.alpha >= _KNOWN_ALPHA
+    raster = decode(job.image_bands, job.image_size, job.pixel_format, job.color, job.profile)
+    known = known_pixels(raster.alpha)
     if visible == job.context:
         return raster, known
     before_x, before_y = visible.x - job.context.x, visible.y - job.context.y

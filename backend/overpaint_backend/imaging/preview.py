@@ -32,7 +32,7 @@ class Preview:
 class Backdrop:
     """The picture that a fill is shown in while it is made, scaled down once for all previews.
 
-    picture: (h, w, 3) float32 in [0, 1]. selection: (h, w) float32, how much of the fill shows.
+    picture: (h, w, 3) float32, of which [0, 1] can be shown. selection: (h, w) float32, how much of the fill shows.
     """
 
     picture: NDArray[np.float32]
@@ -55,7 +55,7 @@ def encode_preview(rgb: NDArray[np.float32], max_bytes: int) -> Preview | None:
     """Write a JPEG of at most ``max_bytes``: first with less quality, then with fewer pixels.
 
     Args:
-        rgb: (H, W, 3) float32 in [0, 1], encoded with the sRGB curve.
+        rgb: (H, W, 3) float32 in the working space; values outside [0, 1] are clipped.
         max_bytes: the budget; 0 for no preview.
 
     Returns:

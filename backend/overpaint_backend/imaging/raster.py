@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.pixels import PixelFormat
 
-__all__ = ["Raster", "component_dtype"]
+__all__ = ["LARGEST_COMPONENT", "Raster", "component_dtype"]
+
+LARGEST_COMPONENT = np.float32(65504)
+"""The largest number of half precision. Float components are held within it on both sides of 0, on their way in and out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raster:
     """Straight-alpha color.
 
-    rgb: (H, W, 3) float32 in [0, 1], encoded with the sRGB curve.
+    rgb: (H, W, 3) float32 in the working space: finite, encoded with the sRGB curve, outside [0, 1] where sRGB has no room
+        for the document's color.
     alpha: (H, W) float32 in [0, 1].
     """
 

@@ -194,7 +194,7 @@ class StartMaker:
         if self._grades(request):
             levels = frame.enter_levels(request.mask / request.mask.max(), cell_px)
             hole = levels >= 1
-        picture = frame.enter(extend(request.image, self._sources(request)))
+        picture = frame.enter(extend(np.clip(request.image, 0, 1), self._sources(request)))
         is_shown = not self._only_masks_latents and request.operation is not OperationName.REMOVE
         if not (_keeps_hole(request) or is_shown):
             picture = self._filled(picture, hole, frame, request, check)

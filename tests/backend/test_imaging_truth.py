@@ -1,0 +1,124 @@
+"""The way through the path costs nothing: an engine that knows what was under the hole gives that back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from tests.backend import icc
+
+from overpaint_backend.engines.base import FillRequest, FillResult, OnStep, Step
+from overpaint_backend.imaging.decode import decode
+from overpaint_backend.imaging.pipeline import FillJob, run_fill
+from overpaint_backend.imaging.raster import component_dtype
+from overpaint_protocol.geometry import Rect, Size
+from overpaint_protocol.messages import Fill
+from overpaint_protocol.pixels import ColorSpace, PixelFormat
+
+CANVAS = Size(96, 80)
+SELECTED = Rect(24, 20, 40, 32)
+HOLE = np.s_[SELECTED.top : SELECTED.bottom, SELECTED.left : SELECTED.right]
+FORMATS = [pixel_format for pixel_format in PixelFormat if pixel_format is not PixelFormat.GRAY8]
+
+
+@dataclass(frozen=True, slots=True)
+class TruthSession:
+    """Paints what is really there. truth: (H, W, 3) float32 in the working space."""
+
+    truth: np.ndarray
+
+    def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
+        on_step(Step(0.0))
+        assert np.isfinite(request.image).all()
+        on_step(Step(1.0))
+        return FillResult(self.truth)
+
+    def close(self) -> None:
+        pass
+
+
+def rgb(colorants, curve):
+    return ColorSpace.ICC, icc.rgb_profile(colorants, curve)
+
+
+def gray(curve):
+    return ColorSpace.ICC, icc.gray_profile(curve)
+
+
+COLOR_SPACES = {
+    "sRGB": (ColorSpace.SRGB, None),
+    "linear sRGB": (ColorSpace.LINEAR_SRGB, None),
+    "Adobe RGB": rgb(icc.ADOBE_COLORANTS, icc.gamma(563 / 256)),
+    "Display-P3": rgb(icc.P3_COLORANTS, icc.SRGB_CURVE),
+    "linear Display-P3": rgb(icc.P3_COLORANTS, icc.identity()),
+}
+GRAYS = {
+    "sRGB": (ColorSpace.SRGB, None),
+    "linear sRGB": (ColorSpace.LINEAR_SRGB, None),
+    "gamma 2.2": gray(icc.gamma(2.2)),
+    "linear": gray(icc.identity()),
+}
+CASES = [
+    (pixel_format, name)
+    for pixel_format in FORMATS
+    for name in (GRAYS if pixel_format.channels == 2 else COLOR_SPACES)
+]
+
+
+def scene(pixel_format: PixelFormat) -> np.ndarray:
+    """(H, W, C) of an opaque document: shades from black to white, saturated colors, grain in the last bits."""
+    rng = np.random.default_rng(11)
+    across = np.linspace(0, 1, CANVAS.width)[None, :, None]
+    down = np.linspace(0, 1, CANVAS.height)[:, None, None]
+    phases = np.arange(pixel_format.channels) * 2.1
+    waves = 0.5 + 0.5 * np.sin(9 * across + 7 * down + phases)
+    shades = np.where(down > 0.5, across * np.ones_like(waves), waves)
+    values = np.clip(shades + rng.normal(0, 0.004, waves.shape), 0.01, 1)
+    dtype = component_dtype(pixel_format)
+    if pixel_format.is_float:
+        values[..., :-1] = values[..., :-1] * 3 - 0.5  # brighter than white, darker than black
+        values[..., -1] = 1
+        return values.astype(dtype)
+    pixels = np.rint(values * np.iinfo(dtype).max).astype(dtype)
+    pixels[..., -1] = np.iinfo(dtype).max
+    return pixels
+
+
+@pytest.mark.parametrize(("pixel_format", "name"), CASES)
+def test_a_perfect_engine_gives_the_truth_back(pixel_format: PixelFormat, name: str):
+    color, profile = (GRAYS if pixel_format.channels == 2 else COLOR_SPACES)[name]
+    truth = scene(pixel_format)
+    document = truth.copy()
+    document[HOLE][..., :-1] = 0
+    mask = np.zeros((CANVAS.height, CANVAS.width), np.uint8)
+    mask[HOLE] = 255
+    job = FillJob(
+        canvas=CANVAS,
+        context=Rect.from_size(CANVAS),
+        operation=Fill(),
+        image_bands=(document.tobytes(),),
+        image_size=CANVAS,
+        pixel_format=pixel_format,
+        color=color,
+        profile=profile,
+        mask_bands=(mask.tobytes(),),
+        seed=0,
+    )
+    session = TruthSession(decode([truth.tobytes()], CANVAS, pixel_format, color, profile).rgb)
+    output = run_fill(job, session, lambda step: None)
+    shape = (output.target.height, output.target.width, pixel_format.channels)
+    layer = np.frombuffer(output.data, component_dtype(pixel_format)).reshape(shape)
+    inside = SELECTED.relative_to(output.target.origin)
+    painted = layer[inside.top : inside.bottom, inside.left : inside.right]
+    expected = truth[HOLE].astype(np.float64)
+    difference = np.abs(painted - expected)
+    if pixel_format.is_float:
+        size = np.abs(expected)
+        if (
+            name == "Adobe RGB"
+        ):  # a bare power: in float32 a dark component is as sure as the bright ones beside it
+            size = size.max(axis=-1, keepdims=True)
+        assert (difference <= 1e-3 * np.maximum(size, 0.1)).all()
+    else:
+        assert difference.max() <= 1
