@@ -120,7 +120,8 @@ class SampledCurve:
         before = np.minimum(place.astype(np.int32), last - 1)
         low = self.samples[before]
         within = low + (place - before.astype(np.float32)) * (self.samples[before + 1] - low)
-        return within + np.maximum(values - np.float32(1), np.float32(0)) * self._last_slope
+        beyond = np.maximum(values - np.float32(1), np.float32(0)) * self._last_slope
+        return (within + beyond).astype(np.float32, copy=False)
 
     def _fall(self, light: NDArray[np.float32]) -> NDArray[np.float32]:
         places = np.linspace(0, 1, len(self.samples), dtype=np.float32)
