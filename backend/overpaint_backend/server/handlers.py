@@ -176,7 +176,9 @@ def _check_images(service: Service, request: SubmitJob, envelope: Envelope) -> N
     images = [request.image] if request.mask is None else [request.image, request.mask]
     for image in images:
         image.take(envelope.payload)
+        image.take_profile(envelope.payload)
     named = [index for image in images for index in image.frames]
+    named += [image.profile for image in images if image.profile is not None]
     if sorted(named) != list(range(len(envelope.payload))):
         raise InvalidImage(
             f"The images name frames {named}, the message has {len(envelope.payload)}. Update the plug-in."
