@@ -35,7 +35,7 @@ class EdgeOptions:
         self._config = config
         self._rows = {name: _row(name, config) for name in command.edge_lengths}
         checks = [dialog.get_widget(name, GObject.TYPE_NONE) for name in command.edge_switches]
-        self.box = Gtk.Expander(label="Edge_s", use_underline=True)
+        self.box = Gtk.Expander(label="Edges")  # every letter of it is taken
         inside = column([*(row.row for row in self._rows.values()), *checks])
         inside.set_margin_top(SPACING_PX)
         self.box.add(inside)
