@@ -18,6 +18,7 @@ from .geometry import Margins, Rect, Size
 from .pixels import ColorSpace, ImageHeader, PixelFormat
 
 __all__ = [
+    "MAX_DETAIL",
     "MAX_EDGE_PX",
     "MAX_GUIDANCE",
     "MAX_LORAS",

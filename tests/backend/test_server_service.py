@@ -58,7 +58,7 @@ from overpaint_protocol.messages import (
     SubmitJob,
     Welcome,
 )
-from overpaint_protocol.pixels import ImageHeader, PixelFormat
+from overpaint_protocol.pixels import ColorSpace, ImageHeader, PixelFormat
 
 SETTINGS = DaemonSettings(
     state_dir=Path("unused"),
@@ -547,9 +547,19 @@ def test_an_expand_has_no_mask(daemon):
     assert only(daemon.send(b"A", request, pixels()[:1]), JobAccepted)
 
 
+_PROFILED = ImageHeader(size=Size(4, 4), format=RGBA, color=ColorSpace.ICC, frames=(0,), profile=2)
+
+
+def test_a_color_profile_comes_in_a_frame_of_its_own(daemon):
+    assert only(daemon.send(b"A", submit(image=_PROFILED), (*pixels(), b"profile")), JobAccepted)
+
+
 @pytest.mark.parametrize(
     ("changes", "payload"),
     [
+        ({"image": _PROFILED}, None),
+        ({"image": _PROFILED}, (bytes(64), bytes(16), b"")),
+        ({"image": dataclasses.replace(_PROFILED, profile=1)}, None),
         ({}, (bytes(64),)),
         ({}, (bytes(63), bytes(16))),
         ({}, (bytes(64), bytes(17))),
@@ -558,7 +568,18 @@ def test_an_expand_has_no_mask(daemon):
         ({"image": ImageHeader(size=Size(4, 4), format=RGBA, frames=(-1,))}, None),
         ({"mask": ImageHeader(size=Size(4, 4), format=PixelFormat.GRAY8, frames=())}, None),
     ],
-    ids=["missing", "short", "long", "extra", "twice", "negative", "none"],
+    ids=[
+        "no profile",
+        "empty profile",
+        "profile in the mask's frame",
+        "missing",
+        "short",
+        "long",
+        "extra",
+        "twice",
+        "negative",
+        "none",
+    ],
 )
 def test_pixels_that_do_not_match_their_headers_are_refused(daemon, changes, payload):
     assert refused(daemon, submit(**changes), payload).code == "image.invalid"

@@ -1,4 +1,4 @@
-"""Runs inside gimp-console: GimpEditor with every depth and kind of image, what is not 8-bit RGB in sRGB.
+"""Runs inside gimp-console: GimpEditor with every kind of image and stack of layers.
 
 Prints nothing; each check leaves its faults as text.
 """
@@ -16,52 +16,58 @@ from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
 _SIDE = 16
-_CODES = {
-    PixelFormat.RGBA8: ("B", "R'G'B'A u8", 255),
-    PixelFormat.RGBA16: ("H", "R'G'B'A u16", 65535),
-    PixelFormat.RGBAF16: ("e", "R'G'B'A half", 1.0),
-    PixelFormat.RGBAF32: ("f", "R'G'B'A float", 1.0),
+_WHOLE = Rect(0, 0, _SIDE, _SIDE)
+_FORMATS = {
+    "u8": (PixelFormat.RGBA8, PixelFormat.GRAYA8),
+    "u16": (PixelFormat.RGBA16, PixelFormat.GRAYA16),
+    "u32": (PixelFormat.RGBAF32, PixelFormat.GRAYAF32),
+    "half": (PixelFormat.RGBAF16, PixelFormat.GRAYAF16),
+    "float": (PixelFormat.RGBAF32, PixelFormat.GRAYAF32),
+    "double": (PixelFormat.RGBAF32, PixelFormat.GRAYAF32),
 }
-_EXPECTED = {
-    "u8": PixelFormat.RGBA8,
-    "u16": PixelFormat.RGBA16,
-    "u32": PixelFormat.RGBA16,
-    "half": PixelFormat.RGBAF16,
-    "float": PixelFormat.RGBAF32,
-    "double": PixelFormat.RGBAF32,
-}
-# An integer format with linear steps has few of them in the dark; floats are exact to their last digits, of which
-# half has eleven bits.
-_TOLERANCES = {"u8-linear": 8 / 255, "u16-linear": 8 / 65535, "half-linear": 2**-11}
-_FLOAT_TOLERANCE = 2e-6
+_CODES = {"u8": "B", "u16": "H", "u32": "I", "half": "e", "float": "f", "double": "d"}
+_LONGEST = {"B": 255, "H": 65535, "I": 2**32 - 1}
+_FLOAT_STEP = 2**-21
+"""What numbers may lose on the way through floats: those that are longer, and opaque ones when GIMP adds alpha."""
 
 
 def check_depths() -> list[str]:
-    """Read what was painted and insert a layer, in every precision, in color and in gray."""
+    """Every precision in color and gray, with and without alpha, in GIMP's own space and in another, is read and written
+    in its own numbers."""
     faults: list[str] = []
     for precision in Gimp.Precision.__enum_values__.values():
-        for base, kind in (
-            (Gimp.ImageBaseType.RGB, Gimp.ImageType.RGBA_IMAGE),
-            (Gimp.ImageBaseType.GRAY, Gimp.ImageType.GRAYA_IMAGE),
-        ):
-            image = Gimp.Image.new_with_precision(_SIDE, _SIDE, base, precision)
-            layer = Gimp.Layer.new(image, "Background", _SIDE, _SIDE, kind, 100.0, Gimp.LayerMode.NORMAL)
-            image.insert_layer(layer, None, 0)
-            faults += [f"{precision.value_nick} {base.value_nick}: {text}" for text in _check(image, layer)]
-            image.delete()
+        for base in (Gimp.ImageBaseType.RGB, Gimp.ImageBaseType.GRAY):
+            for profile in (None, _other_profile(base)):
+                for has_alpha in (True, False):
+                    image, layer = _image(base, precision, profile, has_alpha)
+                    case = f"{Babl.get_name(layer.get_format())}: "
+                    faults += [case + fault for fault in _check_numbers(image, layer)]
+                    image.delete()
     return faults
 
 
-def check_profile() -> list[str]:
-    """An attached profile: the numbers pass through as they are, nothing is converted to sRGB."""
-    image = Gimp.Image.new(_SIDE, _SIDE, Gimp.ImageBaseType.RGB)
-    image.set_color_profile(Gimp.ColorProfile.new_rgb_adobe())
-    layer = Gimp.Layer.new(
-        image, "Background", _SIDE, _SIDE, Gimp.ImageType.RGBA_IMAGE, 100.0, Gimp.LayerMode.NORMAL
-    )
-    image.insert_layer(layer, None, 0)
-    faults = _check(image, layer)
-    image.delete()
+def check_colors() -> list[str]:
+    """What an image says its numbers mean is what GIMP itself converts them by."""
+    faults: list[str] = []
+    linear, srgb, icc = ColorSpace.LINEAR_SRGB, ColorSpace.SRGB, ColorSpace.ICC
+    for precision in Gimp.Precision.__enum_values__.values():
+        curve = precision.value_nick.partition("-")[2]
+        for base in (Gimp.ImageBaseType.RGB, Gimp.ImageBaseType.GRAY):
+            is_gray = base == Gimp.ImageBaseType.GRAY
+            plain = linear if curve == "linear" else srgb
+            for profile, expected in (
+                (None, plain),
+                (_other_profile(base), plain if is_gray and curve != "non-linear" else icc),
+            ):
+                image, layer = _image(base, precision, profile, has_alpha=True)
+                info = GimpEditor(image).active_document()
+                if info.color is not expected:
+                    faults.append(f"{Babl.get_name(layer.get_format())}: {info.color.value}")
+                if info != GimpEditor(image).active_document():
+                    faults.append(f"{Babl.get_name(layer.get_format())}: not the same twice")
+                if expected is icc:
+                    faults += _check_meaning(layer, info.profile, precision.value_nick)
+                image.delete()
     return faults
 
 
@@ -148,38 +154,113 @@ def check_closed() -> list[str]:
     return faults
 
 
-def _check(image: Gimp.Image, layer: Gimp.Layer) -> list[str]:
+def _other_profile(base: Gimp.ImageBaseType) -> Gimp.ColorProfile:
+    """One that is not GIMP's own: other primaries, another curve."""
+    of_gray = Gimp.ColorProfile.new_d50_gray_lab_trc
+    return of_gray() if base == Gimp.ImageBaseType.GRAY else Gimp.ColorProfile.new_rgb_adobe()
+
+
+def _image(
+    base: Gimp.ImageBaseType,
+    precision: Gimp.Precision,
+    profile: Gimp.ColorProfile | None,
+    has_alpha: bool,
+) -> tuple[Gimp.Image, Gimp.Layer]:
+    """An image with one layer that covers it."""
+    image = Gimp.Image.new_with_precision(_SIDE, _SIDE, base, precision)
+    if profile is not None:
+        image.set_color_profile(profile)
+    color = "GRAY" if base == Gimp.ImageBaseType.GRAY else "RGB"
+    kind = getattr(Gimp.ImageType, f"{color}{'A' if has_alpha else ''}_IMAGE")
+    layer = Gimp.Layer.new(image, "Background", _SIDE, _SIDE, kind, 100.0, Gimp.LayerMode.NORMAL)
+    image.insert_layer(layer, None, 0)
+    return image, layer
+
+
+def _check_numbers(image: Gimp.Image, layer: Gimp.Layer) -> list[str]:
     faults: list[str] = []
-    nick = image.get_precision().value_nick
-    info = GimpEditor(image).active_document()
-    if info.format is not _EXPECTED[nick.split("-")[0]] or info.color is not ColorSpace.SRGB:
-        faults.append(f"described as {info.format.value} {info.color.value}")
-    code, babl_format, top = _CODES[info.format]
+    own = image.get_precision().value_nick.partition("-")[0]
     is_gray = image.get_base_type() == Gimp.ImageBaseType.GRAY
-    values = []
-    for i in range(_SIDE * _SIDE):
-        shares = [i / 255] * 3 if is_gray else [i / 255, 1 - i / 255, (i * 37 % 256) / 255]
-        values += [_of(share, top) for share in (*shares, 1.0)]
-    data = struct.pack(f"<{len(values)}{code}", *values)
-    own = Babl.get_name(Babl.format_with_space(babl_format, layer.get_format()))
-    _paint(layer, data, own)
-    whole = Rect(0, 0, _SIDE, _SIDE)
-    tolerance = _TOLERANCES.get(nick, _FLOAT_TOLERANCE if info.format.is_float else 0) * top
-    faults += _compare("read", _read(image, whole), data, code, tolerance)
+    info = GimpEditor(image).active_document()
+    if info.format is not _FORMATS[own][is_gray]:
+        faults.append(f"described as {info.format.value}")
+    shares = _shares(colors=1 if is_gray else 3, is_float=own in ("half", "float", "double"))
+    stored = [pixel if layer.has_alpha() else pixel[:-1] for pixel in shares]
+    _paint(layer, _packed(stored, _CODES[own]), Babl.get_name(layer.get_format()))
+    sent = [pixel if layer.has_alpha() else (*pixel[:-1], 1.0) for pixel in shares]
+    code = _code_of(info.format)
+    data = _packed(sent, code)
+    tolerance = 0.0 if info.format.bits < 32 else _FLOAT_STEP
+    faults += _compare("read", _read(image, _WHOLE), data, code, tolerance)
     rect = Rect(2, 3, _SIDE, 8)
     part = data[: rect.area * info.format.bytes_per_pixel]
     _insert(image, rect, part)
     result = image.get_layers()[0]
+    if image.get_precision().value_nick not in _precision_of(result):
+        faults.append(f"the layer is in {Babl.get_name(result.get_format())}")
     place = Gegl.Rectangle.new(0, 0, rect.width, rect.height)
-    kept = bytes(result.get_buffer().get(place, 1.0, own, Gegl.AbyssPolicy.NONE))
-    faults += _compare("inserted", kept, part, code, tolerance)
+    format_name = Babl.get_name(result.get_format())
+    kept = bytes(result.get_buffer().get(place, 1.0, format_name, Gegl.AbyssPolicy.NONE))
+    expected = _packed(sent[: rect.area], _CODES[own])
+    faults += _compare("inserted", kept, expected, _CODES[own], tolerance * _LONGEST.get(_CODES[own], 1))
     if tuple(result.get_offsets())[1:] != (2, 3):
         faults.append(f"the layer lies at {tuple(result.get_offsets())[1:]}")
     return faults
 
 
-def _of(share: float, top: float) -> float:
-    return share if top == 1.0 else round(share * top)
+def _check_meaning(layer: Gimp.Layer, profile: bytes, precision: str) -> list[str]:
+    """Numbers that the profile gives a meaning have the same one in the layer's own format."""
+    space = Gimp.ColorProfile.new_from_icc_profile(profile).get_space(
+        Gimp.ColorRenderingIntent.RELATIVE_COLORIMETRIC
+    )
+    is_gray = layer.is_gray()
+    model = "Y'A" if is_gray else "R'G'B'A"
+    data = struct.pack(
+        "<8f" if is_gray else "<16f", *(i / 17 if i % 4 != 3 else 1.0 for i in range(8 if is_gray else 16))
+    )
+    by_profile = _converted(data, Babl.get_name(Babl.format_with_space(f"{model} float", space)))
+    encoded = {
+        "linear": ("RGBA", "YA"),
+        "non-linear": ("R'G'B'A", "Y'A"),
+        "perceptual": ("R~G~B~A", "Y~A"),
+    }[precision.partition("-")[2]][is_gray]
+    name = Babl.get_name(Babl.format_with_space(f"{encoded} float", layer.get_format()))
+    return _compare(f"{precision}: what the profile says", _converted(data, name), by_profile, "f", 1e-4)
+
+
+def _converted(data: bytes, babl_format: str) -> bytes:
+    """Pixels of ``babl_format`` as GIMP converts them to linear sRGB."""
+    place = Gegl.Rectangle.new(0, 0, 4, 1)
+    buffer = Gegl.Buffer.new(babl_format, 0, 0, 4, 1)
+    buffer.set(place, babl_format, data)
+    return bytes(buffer.get(place, 1.0, "RGBA float", Gegl.AbyssPolicy.NONE))
+
+
+def _shares(colors: int, is_float: bool) -> list[tuple[float, ...]]:
+    """Pixels whose numbers use what the depth has; floats lie beyond 0 to 1, too. Alpha is mostly whole."""
+    lowest, span = (-0.25, 1.5) if is_float else (0.0, 1.0)
+    pixels = []
+    for i in range(_WHOLE.area):
+        color = [lowest + span * ((i * 97 + channel * 331) % 1009) / 1008 for channel in range(colors)]
+        pixels.append((*color, 1.0 if i % 3 else (i % 7 + 1) / 7))
+    return pixels
+
+
+def _packed(pixels: list[tuple[float, ...]], code: str) -> bytes:
+    top = _LONGEST.get(code)
+    values = [share if top is None else round(share * top) for pixel in pixels for share in pixel]
+    return struct.pack(f"<{len(values)}{code}", *values)
+
+
+def _code_of(pixel_format: PixelFormat) -> str:
+    return {8: "B", 16: "e" if pixel_format.is_float else "H", 32: "f"}[pixel_format.bits]
+
+
+def _precision_of(layer: Gimp.Layer) -> tuple[str, ...]:
+    """Nicks of the precisions whose layers have the format of ``layer``."""
+    encoding, components = Babl.get_name(layer.get_format()).split("-space")[0].split(" ", 1)
+    curve = {"'": "non-linear", "~": "perceptual"}.get(encoding[1], "linear")
+    return (f"{components}-{curve}",)
 
 
 def _compare(what: str, found: bytes, expected: bytes, code: str, tolerance: float) -> list[str]:

@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from gi.repository import Gegl, Gimp, GLib
+from gi.repository import Babl, Gegl, Gimp, GLib
 
 from overpaint_client.testing.contract import LayerState
+from overpaint_client.testing.kinds import DocumentKind
 from overpaint_gimp.editor import GimpEditor
 from overpaint_protocol.geometry import Rect, Size
+from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
+_PRECISIONS = {
+    PixelFormat.GRAYA8: "U8",
+    PixelFormat.GRAYA16: "U16",
+    PixelFormat.GRAYAF16: "HALF",
+    PixelFormat.GRAYAF32: "FLOAT",
+    PixelFormat.RGBA8: "U8",
+    PixelFormat.RGBA16: "U16",
+    PixelFormat.RGBAF16: "HALF",
+    PixelFormat.RGBAF32: "FLOAT",
+}
 _RGBA8 = "R'G'B'A u8"
 _UNDO_S = 5.0
 
@@ -25,25 +37,37 @@ class GimpHarness:
 
     def __init__(self) -> None:
         self.port = GimpEditor(None)
-        self._images: dict[str, tuple[Gimp.Image, Gimp.Display]] = {}
+        self.kinds = tuple(_kinds())
+        self._images: dict[str, tuple[Gimp.Image, Gimp.Display | None]] = {}
 
     def open_document(self, title: str, size: Size, rgba8: bytes) -> str:
         image = Gimp.Image.new(size.width, size.height, Gimp.ImageBaseType.RGB)
-        layer = Gimp.Layer.new(
-            image,
-            "Background",
+        self._add_background(image, Gimp.ImageType.RGBA_IMAGE, rgba8)
+        return self._show(image)
+
+    def open_kind(self, title: str, size: Size, kind: DocumentKind, pixels: bytes) -> str:
+        is_gray = kind.format.channels == 2
+        curve = "LINEAR" if kind.color is ColorSpace.LINEAR_SRGB else "NON_LINEAR"
+        image = Gimp.Image.new_with_precision(
             size.width,
             size.height,
-            Gimp.ImageType.RGBA_IMAGE,
-            100.0,
-            Gimp.LayerMode.NORMAL,
+            Gimp.ImageBaseType.GRAY if is_gray else Gimp.ImageBaseType.RGB,
+            getattr(Gimp.Precision, f"{_PRECISIONS[kind.format]}_{curve}"),
         )
-        image.insert_layer(layer, None, 0)
-        buffer = layer.get_buffer()
-        buffer.set(Gegl.Rectangle.new(0, 0, size.width, size.height), _RGBA8, rgba8)
-        buffer.flush()
-        layer.update(0, 0, size.width, size.height)
-        return self._show(image)
+        if kind.profile is not None:
+            image.set_color_profile(Gimp.ColorProfile.new_from_icc_profile(kind.profile))
+        self._add_background(
+            image, Gimp.ImageType.GRAYA_IMAGE if is_gray else Gimp.ImageType.RGBA_IMAGE, pixels
+        )
+        # a window takes half a second, and nothing is pressed in these
+        return self._open(image, None)
+
+    def numbers(self, document_id: str, rect: Rect) -> bytes:
+        layer = self._images[document_id][0].get_layers()[0]
+        _, left, top = layer.get_offsets()
+        place = Gegl.Rectangle.new(rect.x - left, rect.y - top, rect.width, rect.height)
+        own = Babl.get_name(layer.get_format())
+        return bytes(layer.get_buffer().get(place, 1.0, own, Gegl.AbyssPolicy.NONE))
 
     def open_unsupported(self) -> bool:
         image = Gimp.Image.new(8, 8, Gimp.ImageBaseType.INDEXED)
@@ -79,7 +103,10 @@ class GimpHarness:
 
     def close_document(self, document_id: str) -> None:
         image, display = self._images.pop(document_id)
-        display.delete()
+        if display is None:
+            image.delete()
+        else:
+            display.delete()
         self._wait(lambda: not image.is_valid())
 
     def close_all(self) -> None:
@@ -95,8 +122,20 @@ class GimpHarness:
         _xdotool("windowactivate", "--sync", windows[-1])
         _xdotool("key", keys)
 
+    def _add_background(self, image: Gimp.Image, kind: Gimp.ImageType, numbers: bytes) -> None:
+        width, height = image.get_width(), image.get_height()
+        layer = Gimp.Layer.new(image, "Background", width, height, kind, 100.0, Gimp.LayerMode.NORMAL)
+        image.insert_layer(layer, None, 0)
+        buffer = layer.get_buffer()
+        own = Babl.get_name(layer.get_format())
+        buffer.set(Gegl.Rectangle.new(0, 0, width, height), own, numbers)
+        buffer.flush()
+        layer.update(0, 0, width, height)
+
     def _show(self, image: Gimp.Image) -> str:
-        display = Gimp.Display.new(image)
+        return self._open(image, Gimp.Display.new(image))
+
+    def _open(self, image: Gimp.Image, display: Gimp.Display | None) -> str:
         self.port = GimpEditor(image)
         document_id = f"gimp-{Gimp.getpid()}-{image.get_id()}"
         self._images[document_id] = (image, display)
@@ -118,6 +157,29 @@ class GimpHarness:
     def _turn(self) -> None:
         while GLib.MainContext.default().iteration(False):
             pass
+
+
+def _kinds() -> Iterator[DocumentKind]:
+    """Every depth in color and gray, encoded as GIMP's own profiles say and as an attached one does.
+
+    GIMP lays layers over each other in linear float. There and back it is exact to 8 and 16 bits with its own curves; with
+    a profile's it is off near black.
+    """
+    for pixel_format in _PRECISIONS:
+        attached = (
+            Gimp.ColorProfile.new_d50_gray_lab_trc()
+            if pixel_format.channels == 2
+            else Gimp.ColorProfile.new_rgb_adobe()
+        )
+        own_error = 2**-21 if pixel_format.bits == 32 else 0.0
+        yield DocumentKind(pixel_format, composite_error=own_error)
+        yield DocumentKind(pixel_format, ColorSpace.LINEAR_SRGB, composite_error=own_error)
+        yield DocumentKind(
+            pixel_format,
+            ColorSpace.ICC,
+            attached.get_icc_profile(),
+            composite_error=0.0 if pixel_format.bits == 8 else 0.005,
+        )
 
 
 def _state(layer: Gimp.Layer, group: str) -> LayerState:

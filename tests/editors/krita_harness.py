@@ -45,9 +45,11 @@ def _kinds() -> dict[DocumentKind, str]:
     kinds: dict[DocumentKind, str] = {}
     for pixel_format, (model, _) in KRITA_FORMATS.items():
         plain, linear, other = PROFILES[model]
-        kinds[DocumentKind(pixel_format)] = plain
-        kinds[DocumentKind(pixel_format, ColorSpace.LINEAR_SRGB)] = linear
-        kinds[DocumentKind(pixel_format, ColorSpace.ICC, profile_bytes(other))] = other
+        rounding = 1e-3 if pixel_format.is_float else 0.0  # of Krita's mixing in floats
+        kinds[DocumentKind(pixel_format, composite_error=rounding)] = plain
+        kinds[DocumentKind(pixel_format, ColorSpace.LINEAR_SRGB, composite_error=rounding)] = linear
+        own = DocumentKind(pixel_format, ColorSpace.ICC, profile_bytes(other), composite_error=rounding)
+        kinds[own] = other
     return kinds
 
 

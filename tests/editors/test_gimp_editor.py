@@ -41,7 +41,7 @@ def test_gimp_editor_keeps_the_contract(gimp: GimpDriver) -> None:
     assert not failures, "\n\n".join(failures)
 
 
-_CHECKS = ("check_depths", "check_profile", "check_stacks", "check_floating", "check_closed")
+_CHECKS = ("check_depths", "check_colors", "check_stacks", "check_floating", "check_closed")
 
 
 def test_gimp_editor_every_depth_and_stack_passes(editor_root: EditorRoot) -> None:
@@ -53,6 +53,6 @@ from tests.editors import gimp_depths
 for name in {_CHECKS!r}:
     print("CHECK", json.dumps([name, getattr(gimp_depths, name)()]), flush=True)
 """
-    done = run_gimp_console(editor_root, code, binds=[_PROJECT])
+    done = run_gimp_console(editor_root, code, binds=[_PROJECT], timeout=200.0)
     found = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("CHECK ")]
     assert found == [[name, []] for name in _CHECKS], done.stderr

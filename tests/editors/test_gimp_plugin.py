@@ -55,6 +55,7 @@ RESULTS["selected outside the canvas"] = call("plug-in-overpaint-remove", image)
 RESULTS["no margins"] = call("plug-in-overpaint-expand", image)
 RESULTS["long prompt"] = call("plug-in-overpaint-expand", image, right=5, prompt="x" * 9000)
 select(10, 10, 20, 20)
+RESULTS["too fine"] = call("plug-in-overpaint-fill", image, detail=0.05)
 RESULTS["no daemon"] = call("plug-in-overpaint-fill", image, prompt="a red door")
 Gimp.Selection.float(image, image.get_layers(), 0, 0)
 RESULTS["floating"] = call("plug-in-overpaint-fill", image)
@@ -73,6 +74,7 @@ for one in Gimp.get_images(): one.delete()
         "selected outside the canvas": "Select",
         "no margins": "how many pixels",
         "long prompt": "shorten",
+        "too fine": "0.1 to 4",
         "no daemon": "overpaint serve",
         "floating": "Anchor",
         "indexed": "Image > Mode > RGB",

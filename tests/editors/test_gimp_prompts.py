@@ -274,6 +274,51 @@ with Dialog("fill") as dialog:
     assert result["text"] == "100 % (default)"
 
 
+def test_the_dialog_sends_how_the_result_ends(gimp: GimpDriver) -> None:
+    result = gimp.run("""
+LENGTHS = ("Grow (px)", "Blend (px)", "Feather (px)")
+def sent():
+    request = dialog.request()
+    edges = request.edges
+    return [edges.grow_px, edges.blend_px, edges.feather_px, edges.fill_holes, request.operation.settings.detail]
+def press(button):
+    next(w for w in dialog.widgets() if isinstance(w, Gtk.CheckButton) and w.get_label().replace("_", "") == button).clicked()
+    spin(0.05)
+with Dialog("fill") as dialog:
+    untouched = [dialog.shown(label)[:2] for label in (*LENGTHS, "Detail (%)")], sent()
+    dialog.field("Grow (px)").spin(Gtk.SpinType.STEP_FORWARD, 1)
+    stepped = dialog.shown("Grow (px)")[0], sent()
+    for label, text in zip((*LENGTHS, "Detail (%)"), ("12", "0", "3", "75")):
+        dialog.field(label).set_text(text); dialog.field(label).update()
+    press("Fill holes")
+    typed = [dialog.field(label).get_text() for label in LENGTHS], sent()
+    press("Protect original")
+    protected = [dialog.shown(label) for label in LENGTHS], sent()
+    press("Protect original")
+    dialog.choose(grow=-1, blend=-1, feather=-1, detail=0.0)
+    reset = [dialog.shown(label)[:2] for label in LENGTHS], sent()
+with Dialog("remove") as dialog:
+    press("Protect original")
+    edges = dialog.request().edges
+    remove = [dialog.shown("Grow (px)")[:2], dialog.shown("Feather (px)")[:2], edges.grow_px, edges.feather_px]
+with Dialog("expand") as dialog:
+    expand = [w.get_text() for w in dialog.widgets() if isinstance(w, Gtk.Label) and w.get_text() in LENGTHS]
+result = dict(untouched=untouched, stepped=stepped, typed=typed, protected=protected, reset=reset, remove=remove,
+    expand=expand)
+""")
+    assert result["untouched"] == [[["automatic", True]] * 4, [None, None, None, False, None]]
+    assert result["stepped"] == ["0", [0, None, None, False, None]]
+    assert result["typed"] == [["12", "0", "3"], [12, 0, 3, True, 0.75]]
+    shown, sent = result["protected"]
+    reason = "The original is protected: the result ends where the selection does."
+    assert [row[1:] for row in shown[:2]] == [[False, reason]] * 2
+    assert shown[2][:2] == ["3", True]
+    assert sent == [0, 0, 3, True, 0.75]
+    assert result["reset"] == [[["automatic", True]] * 3, [None, None, None, True, None]]
+    assert result["remove"] == [["0", False], ["automatic", True], 0, None]
+    assert result["expand"] == ["Grow (px)", "Blend (px)"]
+
+
 def test_the_dialog_offers_recipes_and_lets_them_choose_the_engine(gimp: GimpDriver) -> None:
     result = gimp.run("""
 def rows(combo):

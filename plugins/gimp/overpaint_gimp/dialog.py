@@ -13,14 +13,16 @@ from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, Gtk  # noqa: E402 - the
 from overpaint_client.controller import Controller  # noqa: E402
 from overpaint_client.jobs import Job, JobPhase, Preview  # noqa: E402
 from overpaint_protocol.errors import OverpaintError  # noqa: E402
+from overpaint_protocol.messages import JobId  # noqa: E402
 
+from .fields import SPACING_PX, grey  # noqa: E402
 from .net import GLibLoop  # noqa: E402
-from .options import Options, grey  # noqa: E402
+from .options import Options  # noqa: E402
+from .outcome import tell_outcome  # noqa: E402
 from .procedures import Command, request_from  # noqa: E402
 
 __all__ = ["CommandDialog"]
 
-_SPACING_PX = 6
 _PREVIEW_SIDE_PX = 256
 _PROMPT_HEIGHT_PX = 72
 
@@ -82,9 +84,7 @@ class CommandDialog:
             job = self._controller.submit(request)
             self._follow(job)
             if job.phase is JobPhase.DONE:
-                if job.error is not None:
-                    # some of the variants came
-                    Gimp.message(job.error.message)
+                tell_outcome(job)
                 return True
             self._say(job.error.message if job.error is not None else job.sentence)
         # a waiting result may be on its way into the image
@@ -179,7 +179,7 @@ class _Status:
     """What goes on: a sentence, a bar and a glimpse of the result."""
 
     def __init__(self) -> None:
-        self.box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_SPACING_PX)
+        self.box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=SPACING_PX)
         self._preview = Gtk.Image()
         self._bar = Gtk.ProgressBar()
         self._label = Gtk.Label(xalign=0.0)
@@ -222,13 +222,19 @@ class _Offers:
     """A line for every finished result that waits for its image."""
 
     def __init__(self, controller: Controller) -> None:
-        self.box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=_SPACING_PX)
+        self.box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=SPACING_PX)
         self.box.show()
         self._controller = controller
         self._shown: tuple[tuple[str, str], ...] = ()
+        self._offered: set[JobId] = set()
 
     def show(self, jobs: tuple[Job, ...]) -> None:
         offered = [job for job in jobs if job.phase is JobPhase.OFFERED]
+        self._offered.update(job.job_id for job in offered)
+        for job in jobs:
+            if job.phase is JobPhase.DONE and job.job_id in self._offered:
+                self._offered.remove(job.job_id)
+                tell_outcome(job)
         state = tuple((job.job_id, _offer_sentence(job)) for job in offered)
         if state == self._shown:
             return
@@ -239,7 +245,7 @@ class _Offers:
             self.box.pack_start(self._row(job), False, False, 0)
 
     def _row(self, job: Job) -> Gtk.Widget:
-        row = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=_SPACING_PX)
+        row = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=SPACING_PX)
         label = Gtk.Label(label=_offer_sentence(job), xalign=0.0)
         label.set_line_wrap(True)
         label.set_max_width_chars(40)

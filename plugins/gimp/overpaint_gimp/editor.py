@@ -1,32 +1,23 @@
 """GimpEditor: GIMP's images, layers and selection behind EditorPort.
 
-Pixels are read from a merged duplicate, so neither the artist's layers nor the undo history notice. They keep the
-image's own numbers: the formats below are taken in the image's own color space, not converted to sRGB, and the
-daemon's result comes back in the same. Gray images and those with linear precision are read as nonlinear RGB, so every
-document looks the same from outside.
+Pixels are read from a merged duplicate, so neither the artist's layers nor the undo history notice. They are the
+image's own numbers (``formats``), and the daemon's result comes back in the same.
 """
 
 from __future__ import annotations
 
-from gi.repository import Babl, Gegl, Gimp
+from collections.abc import Iterator
+
+from gi.repository import Gegl, Gimp
 
 from overpaint_client.editor import DocumentInfo, Insertion
 from overpaint_protocol.errors import ImageError, NoDocument, UnsupportedFormat
 from overpaint_protocol.geometry import Margins, Rect, Size
-from overpaint_protocol.pixels import Bytes, PixelFormat
+from overpaint_protocol.pixels import Bytes, ColorSpace
+
+from .formats import add_alpha, encoding_of
 
 __all__ = ["GimpEditor"]
-
-_FORMATS = {
-    "u8": (PixelFormat.RGBA8, "R'G'B'A u8"),
-    "u16": (PixelFormat.RGBA16, "R'G'B'A u16"),
-    "u32": (PixelFormat.RGBA16, "R'G'B'A u16"),
-    "half": (PixelFormat.RGBAF16, "R'G'B'A half"),
-    "float": (PixelFormat.RGBAF32, "R'G'B'A float"),
-    "double": (PixelFormat.RGBAF32, "R'G'B'A float"),
-}
-"""By component type: what goes over the wire, and what babl calls it. 32-bit integers have no format on the wire, and
-16 bits hold more than any engine makes."""
 
 _SELECTION_FORMAT = "Y u8"
 """The numbers the selection is stored in. "Y' u8" would bend them through the sRGB curve."""
@@ -89,13 +80,16 @@ class GimpEditor:
                 "Choose Image > Mode > RGB, then try again."
             )
         file = image.get_xcf_file() or image.get_imported_file()
+        encoding = encoding_of(image)
         return DocumentInfo(
             document_id=f"{self._prefix}{image.get_id()}",
             # GIMP's own name of an image that is not an XCF file is decorated: [photo] (imported)
             title=file.get_basename() if file is not None else image.get_name(),
             path=(file.get_path() or "") if file is not None else "",
             canvas=Size(image.get_width(), image.get_height()),
-            format=_formats_of(image)[0],
+            format=encoding.format,
+            color=encoding.color,
+            profile=encoding.profile,
         )
 
 
@@ -109,15 +103,19 @@ class _Reader:
         # Merging all of a large canvas for a small part takes long: 36 s for 30 000 px square, 0.7 s cropped.
         kept = area.grow(_FILTER_REACH_PX).intersect(Rect.from_size(info.canvas))
         copy.crop(kept.width, kept.height, kept.x, kept.y)
+        encoding = encoding_of(image)
+        if encoding.color is ColorSpace.ICC:
+            for layer in _layers_below(copy):
+                if not layer.has_alpha():
+                    add_alpha(layer)
         # None if no layer is visible
         merged = copy.merge_visible_layers(Gimp.MergeType.CLIP_TO_IMAGE)
+        self._buffer: Gegl.Buffer | None = None
         if merged is not None:
             self._buffer = merged.get_buffer()
             _, left, top = merged.get_offsets()
             self._left, self._top = left + kept.x, top + kept.y
-            self._format = _own_format(image, merged)
-        else:
-            self._buffer = None
+            self._format = encoding.in_space_of(merged)
 
     def pixels(self, rect: Rect) -> Bytes:
         if self._buffer is None:
@@ -134,6 +132,15 @@ class _Reader:
         self._buffer = None
         if copy is not None:
             copy.delete()
+
+
+def _layers_below(parent: Gimp.Image | Gimp.GroupLayer) -> Iterator[Gimp.Layer]:
+    """All layers that are no groups, at any depth."""
+    for layer in parent.get_layers() if isinstance(parent, Gimp.Image) else parent.get_children():
+        if layer.is_group():
+            yield from _layers_below(layer)
+        else:
+            yield layer
 
 
 def _copy_of_selection(image: Gimp.Image) -> Gegl.Buffer:
@@ -167,7 +174,7 @@ class _Writer:
             )
             for plan in insertion.layers
         ]
-        self._format = _own_format(image, self._layers[0])
+        self._format = encoding_of(image).in_space_of(self._layers[0])
 
     def write(self, layer: int, rect: Rect, data: Bytes) -> None:
         self._check_open()
@@ -220,15 +227,6 @@ class _Writer:
             layer.set_visible(plan.is_visible)
             layer.set_offsets(plan.rect.x + margins.left, plan.rect.y + margins.top)
             _require(image.insert_layer(layer, group, 0), "adding a layer")
-
-
-def _formats_of(image: Gimp.Image) -> tuple[PixelFormat, str]:
-    return _FORMATS[image.get_precision().value_nick.split("-")[0]]
-
-
-def _own_format(image: Gimp.Image, layer: Gimp.Layer) -> str:
-    """Name of the babl format that gives the layer's own numbers; a plain name would convert to sRGB."""
-    return Babl.get_name(Babl.format_with_space(_formats_of(image)[1], layer.get_format()))
 
 
 def _require(done: bool, what: str) -> None:

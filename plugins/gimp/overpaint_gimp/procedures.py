@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from gi.repository import Gimp, GLib, GObject
 
-from overpaint_client.choices import SETTINGS, Choice
+from overpaint_client.choices import SETTINGS, Choice, protect_original
 from overpaint_client.jobs import EditRequest
 from overpaint_protocol.errors import RequestError
 from overpaint_protocol.geometry import Margins
 from overpaint_protocol.messages import (
+    MAX_DETAIL,
+    MAX_EDGE_PX,
     MAX_GUIDANCE,
     MAX_STEPS,
     MAX_VARIANTS,
+    Edges,
     Edit,
     EngineInfo,
     Expand,
@@ -28,6 +32,7 @@ from overpaint_protocol.messages import (
 
 __all__ = [
     "COMMANDS",
+    "EDGES",
     "LEFT_ALONE",
     "RECOVER",
     "SIDES",
@@ -35,6 +40,7 @@ __all__ = [
     "choice_from",
     "create_command",
     "create_recover",
+    "edges_from",
     "request_from",
     "text_argument",
 ]
@@ -43,8 +49,25 @@ RECOVER = "plug-in-overpaint-recover"
 
 SIDES = ("left", "right", "top", "bottom")
 
-LEFT_ALONE = {"strength": -1.0, "steps": 0, "guidance": -1.0}
-"""Arguments of GIMP's procedures have no None: these leave a setting to the recipe or the engine."""
+LEFT_ALONE = {
+    "strength": -1.0,
+    "steps": 0,
+    "guidance": -1.0,
+    "detail": 0.0,
+    "grow": -1,
+    "blend": -1,
+    "feather": -1,
+}
+"""Arguments of GIMP's procedures have no None: these leave a setting to the recipe, the engine or the daemon."""
+
+EDGES = {
+    "grow": ("Gro_w", "By how many px the selection is widened in full"),
+    "blend": ("B_lend", "Over how many px around that the result fades out"),
+    "feather": ("Feather", "Over how many px inside the selection the result fades out"),
+    "protect-original": ("Protect _original", "Change nothing beyond the selection: no grow and no blend"),
+    "fill-holes": ("Fill holes", "Paint what the selection encloses, too"),
+}
+"""Label and help by the argument's name."""
 
 _NEW_SEED = -1
 _MAX_SEED = GLib.MAXINT32
@@ -84,6 +107,16 @@ class Command:
     def takes_prompt(self) -> bool:
         """Whether it has arguments for prompt and settings."""
         return self.prompt_help != ""
+
+    @property
+    def edge_lengths(self) -> tuple[str, ...]:
+        """Its arguments in px for how the result ends: what is new of an expanded canvas is always covered in full."""
+        return ("grow", "blend") if self.takes_margins else ("grow", "blend", "feather")
+
+    @property
+    def edge_switches(self) -> tuple[str, ...]:
+        """Those that are on or off."""
+        return ("protect-original",) if self.takes_margins else ("protect-original", "fill-holes")
 
 
 COMMANDS = {
@@ -167,6 +200,7 @@ def create_command(plug_in: Gimp.PlugIn, command: Command, run: RunFunction) -> 
     )
     if command.takes_prompt:
         _add_settings(procedure, flags)
+    _add_edges(procedure, command, flags)
     procedure.add_int_argument(
         "seed",
         "See_d",
@@ -208,6 +242,15 @@ def _add_settings(procedure: Gimp.Procedure, flags: GObject.ParamFlags) -> None:
         LEFT_ALONE["guidance"],
         flags,
     )
+    procedure.add_double_argument(
+        "detail",
+        "Detail",
+        f"The scale to work at, as a multiple of the image's own; {LEFT_ALONE['detail']:g} is automatic",
+        LEFT_ALONE["detail"],
+        MAX_DETAIL,
+        LEFT_ALONE["detail"],
+        flags,
+    )
     procedure.add_string_argument(
         "loras",
         "LoRAs",
@@ -215,6 +258,16 @@ def _add_settings(procedure: Gimp.Procedure, flags: GObject.ParamFlags) -> None:
         "",
         flags,
     )
+
+
+def _add_edges(procedure: Gimp.Procedure, command: Command, flags: GObject.ParamFlags) -> None:
+    for name in command.edge_lengths:
+        label, text = EDGES[name]
+        left_alone = LEFT_ALONE[name]
+        text = f"{text}; {left_alone} is automatic"
+        procedure.add_int_argument(name, label, text, left_alone, MAX_EDGE_PX, left_alone, flags)
+    for name in command.edge_switches:
+        procedure.add_boolean_argument(name, *EDGES[name], False, flags)
 
 
 def create_recover(plug_in: Gimp.PlugIn, run: RunFunction) -> Gimp.Procedure:
@@ -263,7 +316,16 @@ def request_from(command: Command, config: Gimp.ProcedureConfig, choice: Choice)
         recipe=choice.recipe,
         variants=config.get_property("variants"),
         seed=None if seed == _NEW_SEED else seed,
+        edges=edges_from(command, config),
     )
+
+
+def edges_from(command: Command, config: Gimp.ProcedureConfig) -> Edges:
+    """How the arguments want a result to end."""
+    set_px = {f"{name}_px": value for name, value in _set_among(command.edge_lengths, config).items()}
+    fill_holes = "fill-holes" in command.edge_switches and config.get_property("fill-holes")
+    edges = Edges(**set_px, fill_holes=fill_holes)
+    return protect_original(edges) if config.get_property("protect-original") else edges
 
 
 def _operation_from(command: Command, config: Gimp.ProcedureConfig, choice: Choice) -> Operation:
@@ -284,9 +346,14 @@ def _operation_from(command: Command, config: Gimp.ProcedureConfig, choice: Choi
 
 
 def _settings_from(config: Gimp.ProcedureConfig) -> GenerationSettings:
-    values = {name: config.get_property(name) for name in SETTINGS}
-    known = {name: value for name, value in values.items() if value >= 0 and value != LEFT_ALONE[name]}
+    known = _set_among((*SETTINGS, "detail"), config)
     return GenerationSettings(**known, loras=_loras_from(text_argument(config, "loras")))
+
+
+def _set_among(names: tuple[str, ...], config: Gimp.ProcedureConfig) -> dict[str, Any]:
+    """The numbers of those arguments that are not left alone."""
+    values = {name: config.get_property(name) for name in names}
+    return {name: value for name, value in values.items() if value >= 0 and value != LEFT_ALONE[name]}
 
 
 def _loras_from(text: str) -> tuple[LoraWeight, ...]:

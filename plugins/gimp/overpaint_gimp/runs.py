@@ -11,6 +11,7 @@ from overpaint_protocol.errors import LinkError, OverpaintError, RequestError
 
 from .editor import GimpEditor
 from .net import GLibLoop
+from .outcome import tell_outcome
 from .procedures import Command, choice_from, request_from
 
 __all__ = ["run_command", "run_recover"]
@@ -114,9 +115,7 @@ def _run_directly(client: _Client, request: EditRequest) -> bool:
         return False
     if job.phase is not JobPhase.DONE:
         raise job.error or OverpaintError(job.sentence)
-    if job.error is not None:
-        # some of the variants came
-        Gimp.message(job.error.message)
+    tell_outcome(job)
     return True
 
 
@@ -144,5 +143,7 @@ def _insert_waiting(client: _Client) -> tuple[int, list[Job]]:
     for job in jobs:
         controller.insert(job.job_id)
         loop.run_until(lambda job=job: not job.phase.is_active)
+        if job.phase is JobPhase.DONE:
+            tell_outcome(job)
     done = sum(job.phase is JobPhase.DONE for job in jobs)
     return done, [job for job in jobs if job.phase in (JobPhase.OFFERED, JobPhase.FAILED)]

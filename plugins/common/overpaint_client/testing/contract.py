@@ -16,7 +16,7 @@ from overpaint_protocol.errors import NoDocument, UnsupportedFormat
 from overpaint_protocol.geometry import Margins, Point, Rect, Size
 from overpaint_protocol.pixels import ColorSpace
 
-from .kinds import DocumentKind, ramp, swap_red_and_blue, unpack
+from .kinds import DocumentKind, difference, ramp, swap_red_and_blue
 
 __all__ = ["EditorContract", "Harness", "LayerState", "run_contract"]
 
@@ -405,11 +405,8 @@ class EditorContract:
             _write(harness, document_id, Insertion(name="Fill", layers=(plan,)), [picture])
             assert harness.numbers(document_id, rect) == picture, f"{kind}: written converted"
             shown = _read(harness, document_id, rect)
-            if kind.format.is_float:  # editors mix in floats, which rounds
-                pairs = zip(unpack(shown, kind.format), unpack(picture, kind.format), strict=True)
-                assert all(abs(a - b) <= 1e-3 for a, b in pairs), f"{kind}: does not show"
-            else:
-                assert shown == picture, f"{kind}: does not show"
+            off = difference(shown, picture, kind.format)
+            assert off <= kind.composite_error, f"{kind}: does not show, off by {off}"
             for beside in (Rect(0, 0, 40, 4), Rect(0, 4, 5, 20), Rect(15, 4, 25, 20), Rect(5, 16, 10, 8)):
                 assert _read(harness, document_id, beside) == _cut(numbers, beside, kind), f"{kind}: {beside}"
             harness.close_document(document_id)

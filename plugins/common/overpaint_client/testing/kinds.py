@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
-__all__ = ["DocumentKind", "pack", "ramp", "swap_red_and_blue", "unpack"]
+__all__ = ["DocumentKind", "difference", "pack", "ramp", "swap_red_and_blue", "unpack"]
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentKind:
-    """What a document's pixels are; each field as ``DocumentInfo`` has it."""
+    """What a document's pixels are.
+
+    format, color, profile: as ``DocumentInfo`` has them. composite_error: how far off the editor's own composite of two
+        layers may be, as a share of the range 0 to 1; 0 where it lays opaque pixels over others unchanged.
+    """
 
     format: PixelFormat
     color: ColorSpace = ColorSpace.SRGB
     profile: bytes | None = None
+    composite_error: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
         profile = "" if self.profile is None else f", a profile of {len(self.profile)} bytes"
@@ -34,6 +39,15 @@ def pack(numbers: Iterable[float], pixel_format: PixelFormat) -> bytes:
     """Components as bytes; rounded where the format has integers, which must hold them."""
     values = list(numbers) if pixel_format.is_float else [round(value) for value in numbers]
     return struct.pack(_layout(len(values), pixel_format), *values)
+
+
+def difference(found: Bytes, expected: Bytes, pixel_format: PixelFormat) -> float:
+    """How far any two components are apart, as a share of the range 0 to 1; infinite if they are not as many."""
+    if len(found) != len(expected):
+        return float("inf")
+    top = 1 if pixel_format.is_float else 2**pixel_format.bits - 1
+    pairs = zip(unpack(found, pixel_format), unpack(expected, pixel_format), strict=True)
+    return max(abs(a - b) for a, b in pairs) / top
 
 
 def ramp(size: Size, pixel_format: PixelFormat) -> bytes:
