@@ -222,7 +222,7 @@ def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:
 def _fade(away_px: NDArray[np.float32], reach: Reach) -> NDArray[np.float32]:
     """1 up to the grow, then smoothly down to 0 beyond the blend."""
     left = np.clip((reach.total_px + 1 - away_px) / np.float32(reach.blend_px + 1), 0, 1)
-    return left * left * (3 - 2 * left)
+    return (left * left * (3 - 2 * left)).astype(np.float32, copy=False)
 
 
 def _around(selection: NDArray[np.float32], px: int) -> tuple[slice, slice]:

@@ -205,7 +205,8 @@ def _ramp(length: int, overlap: int) -> NDArray[np.float32]:
     fading = overlap - settled
     if not fading:
         return np.ones(length, np.float32)
-    return np.clip((np.arange(length, dtype=np.float32) + 0.5 - settled) / fading, 0, 1)
+    steps = (np.arange(length) + 0.5 - settled) / fading
+    return np.clip(steps, 0, 1).astype(np.float32)
 
 
 def _inside(rect: Rect) -> tuple[slice, slice]:
