@@ -34,6 +34,15 @@ def test_growing_is_a_disk_around_every_selected_pixel(support, px):
     assert grown[support].all()
 
 
+def test_distances_are_the_same_however_large_the_picture_is():
+    support = np.random.default_rng(5).random((300, 450)) < 0.0005
+    ys, xs = np.nonzero(support)
+    rows, columns = np.indices(support.shape)
+    expected = np.hypot(rows[..., None] - ys, columns[..., None] - xs).min(axis=-1)
+    expected[expected > 20] = np.inf
+    assert np.allclose(distance(support, 20), expected)
+
+
 def test_growing_by_a_lot_covers_everything():
     selection = np.zeros((50, 30), np.float32)
     selection[0, 0] = 0.01
@@ -91,9 +100,3 @@ def test_nothing_is_selected_outside_the_grown_canvas():
     assert not selection[:, 28:].any()
     assert not selection[15:].any()
     assert selection.sum() == 25 * 13 - 20 * 10
-
-
-def test_an_overlap_fades_into_the_original_on_growing_sides_only():
-    selection = expand_selection(CANVAS, Margins(right=2), Rect(0, 0, 22, 10), overlap_px=3)
-    assert selection[4, 15:] == pytest.approx([0, 0, 0.25, 0.5, 0.75, 1, 1])
-    assert not selection[:, :17].any()

@@ -12,17 +12,18 @@ from overpaint_backend.engines.base import Cancelled, Device, FillResult
 from overpaint_backend.engines.embedded import EmbeddedEngine
 from overpaint_backend.engines.testing import InvertEngine
 from overpaint_backend.imaging.composite import cut_layer
-from overpaint_backend.imaging.mask import feather
+from overpaint_backend.imaging.mask import distance, feather
 from overpaint_backend.imaging.pipeline import FillJob, prepare, preview_backdrop, render, run_fill
 from overpaint_backend.imaging.raster import component_dtype
 from overpaint_protocol.errors import EmptySelection, EngineError, InvalidImage
 from overpaint_protocol.geometry import Margins, Rect, Size
-from overpaint_protocol.messages import Expand, Fill, Remove
+from overpaint_protocol.messages import Edges, Expand, Fill, Remove
 from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
 LAYER_FORMATS = [pixel_format for pixel_format in PixelFormat if pixel_format is not PixelFormat.GRAY8]
 WIDTH, HEIGHT = 14, 11
 EVERYTHING = Rect(0, 0, WIDTH, HEIGHT)
+PROTECTED = Edges(grow_px=0, blend_px=0)
 
 
 def ignore(step):
@@ -55,8 +56,8 @@ def mark(where):
 
 def noisy(seed):
     rng = np.random.default_rng(seed)
-    selection = rng.integers(0, 256, (HEIGHT, WIDTH)) * (rng.random((HEIGHT, WIDTH)) < 0.4)
-    selection[5, 5] = 1
+    selection = rng.integers(6, 256, (HEIGHT, WIDTH)) * (rng.random((HEIGHT, WIDTH)) < 0.4)
+    selection[5, 4:6] = 255, 1
     return selection.astype(np.uint8)
 
 
@@ -74,7 +75,14 @@ def document(pixel_format, seed=3):
     return pixels
 
 
-def job_for(pixels, selection, pixel_format=PixelFormat.RGBA8, color=ColorSpace.SRGB, operation=None):
+def job_for(
+    pixels,
+    selection,
+    pixel_format=PixelFormat.RGBA8,
+    color=ColorSpace.SRGB,
+    operation=None,
+    edges=PROTECTED,
+):
     return FillJob(
         canvas=EVERYTHING.size,
         context=EVERYTHING,
@@ -85,6 +93,7 @@ def job_for(pixels, selection, pixel_format=PixelFormat.RGBA8, color=ColorSpace.
         color=color,
         mask_bands=None if selection is None else (selection.tobytes(),),
         seed=0,
+        edges=edges,
     )
 
 
@@ -129,6 +138,27 @@ def test_unselected_pixels_stay_bit_for_bit(selection, pixel_format, color):
         == 0
     )
     assert not layer[unselected].any()
+
+
+@given(
+    selections(),
+    st.sampled_from(LAYER_FORMATS),
+    st.builds(
+        Edges,
+        grow_px=st.integers(0, 4),
+        blend_px=st.integers(0, 4),
+        feather_px=st.none() | st.integers(0, 4),
+    ),
+    st.sampled_from([Fill(), Remove()]),
+)
+def test_pixels_beyond_the_stated_band_stay_bit_for_bit(selection, pixel_format, edges, operation):
+    pixels = document(pixel_format)
+    job = job_for(pixels, selection, pixel_format, operation=operation, edges=edges)
+    output = run_fill(job, InvertEngine().open(Device()), ignore)
+    beyond = distance(selection > 0, 50) > edges.grow_px + edges.blend_px
+    assert np.array_equal(lay_over(pixels, output)[beyond], pixels[beyond])
+    target = output.target
+    assert not layer_pixels(output)[beyond[target.top : target.bottom, target.left : target.right]].any()
 
 
 @given(selections())
@@ -202,14 +232,42 @@ def test_pixels_outside_the_canvas_and_transparent_ones_are_not_known():
     assert (request.prompt, request.negative_prompt) == ("sea", "sky")
 
 
-def test_growing_changes_what_the_engine_paints_and_not_the_layer():
-    selection = mark(np.s_[4:6, 4:6])
-    selection[4, 4] = 100
-    job = replace(job_for(document(PixelFormat.RGBA8), selection, operation=Remove()), grow_px=2)
+def test_growing_and_blending_change_what_the_engine_paints_and_where_the_layer_ends():
+    job = job_for(
+        document(PixelFormat.RGBA8),
+        mark(np.s_[4:6, 4:6]),
+        edges=Edges(grow_px=1, blend_px=1),
+        operation=Remove(),
+    )
     prepared = prepare(job)
     assert set(np.unique(prepared.request.mask)) == {0, 1}
     assert prepared.request.mask.sum() == 24
-    assert render(prepared, (0,), InvertEngine().open(Device()), ignore)[0].target == Rect(4, 4, 2, 2)
+    output = render(prepared, (0,), InvertEngine().open(Device()), ignore)[0]
+    assert output.target == Rect(2, 2, 6, 6)
+    alpha = layer_pixels(output)[..., 3]
+    assert (alpha[2:4, 1:5] == 255).all()
+    assert (alpha[2:4, 0] == 128).all()
+
+
+def test_an_expand_reaches_into_the_original_as_far_as_it_says():
+    job = replace(
+        job_for(
+            document(PixelFormat.RGBA8),
+            None,
+            operation=Expand(margins=Margins(left=6)),
+            edges=Edges(grow_px=1, blend_px=2),
+        ),
+        context=Rect(-6, 0, WIDTH + 6, HEIGHT),
+    )
+    output = run_fill(job, InvertEngine().open(Device()), ignore)
+    assert output.target == Rect(-6, 0, 9, HEIGHT)
+
+
+def test_what_was_left_out_is_noted():
+    selection = mark(np.s_[2:5, 3:9])
+    assert prepare(job_for(document(PixelFormat.RGBA8), selection)).notes == ()
+    selection[10, 13] = 3
+    assert len(prepare(job_for(document(PixelFormat.RGBA8), selection)).notes) == 1
 
 
 def test_variants_share_what_was_prepared():

@@ -44,6 +44,7 @@ INK = Recipe(
         steps=30,
         guidance=6.5,
         strength=0.75,
+        detail=1.5,
         loras=(LoraWeight(id="pen", weight=0.5), LoraWeight(id="paper", weight=-1)),
     ),
 )
@@ -105,11 +106,11 @@ def test_a_recipe_fills_in_what_a_job_leaves_open(operation):
 
 def test_what_the_job_says_wins():
     loras = (LoraWeight(id="glow", weight=2), LoraWeight(id="pen", weight=1))
-    mine = GenerationSettings(steps=4, guidance=0, strength=0, loras=loras)
+    mine = GenerationSettings(steps=4, guidance=0, strength=0, detail=0.5, loras=loras)
     applied = apply(INK, ask(Fill(prompt="a door", settings=mine), engine="other"))
     assert applied.engine == "other"
     settings = applied.operation.settings
-    assert (settings.steps, settings.guidance, settings.strength) == (4, 0, 0)
+    assert (settings.steps, settings.guidance, settings.strength, settings.detail) == (4, 0, 0, 0.5)
     assert {lora.id: lora.weight for lora in settings.loras} == {"pen": 1, "paper": -1, "glow": 2}
 
 

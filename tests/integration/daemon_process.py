@@ -26,7 +26,7 @@ from overpaint_protocol import framing
 from overpaint_protocol.connection import ConnectionInfo
 from overpaint_protocol.errors import DaemonNotRunning
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import ErrorReply, Fill, Hello, SubmitJob, Welcome
+from overpaint_protocol.messages import Edges, ErrorReply, Fill, Hello, SubmitJob, Welcome
 from overpaint_protocol.pixels import ImageHeader, PixelFormat, split_bands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,7 +251,7 @@ class Client:
         return answer
 
     def submit(self, job_id: str, *, prompt: str = "", color: int = 10, size: Size = SMALL, **changes):
-        """Ask for a fill of the middle of an evenly colored picture; returns the answer."""
+        """Ask for a fill of the middle of an evenly colored picture and nothing beside it; returns the answer."""
         image, mask, payload = picture(size, color)
         fields = {
             "job_id": job_id,
@@ -262,6 +262,7 @@ class Client:
             "context": Rect.from_size(size),
             "image": image,
             "mask": mask,
+            "edges": Edges(grow_px=0, blend_px=0),
             "seed": 0,
             **changes,
         }

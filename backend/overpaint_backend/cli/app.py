@@ -13,7 +13,7 @@ import typer
 from overpaint_protocol.version import PRODUCT_VERSION
 
 from .models_app import models_app
-from .options import Json, NegativePrompt, Prompt, SettingOptions, TaskOptions, spread
+from .options import EdgeOptions, Json, NegativePrompt, Prompt, SettingOptions, TaskOptions, spread
 from .outcome import end_with
 from .recipes_app import recipes_app
 
@@ -59,6 +59,7 @@ def fill(
     prompt: Prompt = "",
     negative_prompt: NegativePrompt = "",
     settings: SettingOptions,
+    edges: EdgeOptions,
     task: TaskOptions,
 ) -> None:
     """Paint the masked area anew, or all of a picture from a prompt."""
@@ -73,14 +74,16 @@ def fill(
         from .edit import run_edit
 
         operation = Fill(prompt=prompt, negative_prompt=negative_prompt, settings=settings.chosen)
-        return run_edit(task, lambda size: operation, mask)
+        return run_edit(task, lambda size: operation, mask, edges.chosen)
 
     end_with(run, as_json=task.as_json)
 
 
 @app.command()
 @spread
-def remove(*, mask: Annotated[Path, typer.Option(help=_WHITE_CHANGES)], task: TaskOptions) -> None:
+def remove(
+    *, mask: Annotated[Path, typer.Option(help=_WHITE_CHANGES)], edges: EdgeOptions, task: TaskOptions
+) -> None:
     """Make what the mask covers disappear into its surroundings."""
 
     def run() -> int:
@@ -88,7 +91,7 @@ def remove(*, mask: Annotated[Path, typer.Option(help=_WHITE_CHANGES)], task: Ta
 
         from .edit import run_edit
 
-        return run_edit(task, lambda size: Remove(), mask)
+        return run_edit(task, lambda size: Remove(), mask, edges.chosen)
 
     end_with(run, as_json=task.as_json)
 
@@ -107,6 +110,7 @@ def expand(
     prompt: Prompt = "",
     negative_prompt: NegativePrompt = "",
     settings: SettingOptions,
+    edges: EdgeOptions,
     task: TaskOptions,
 ) -> None:
     """Grow the canvas and continue the picture into the new area."""
@@ -127,7 +131,7 @@ def expand(
                 margins=margins, prompt=prompt, negative_prompt=negative_prompt, settings=settings.chosen
             )
 
-        return run_edit(task, operation, None)
+        return run_edit(task, operation, None, edges.chosen)
 
     end_with(run, as_json=task.as_json)
 
@@ -142,6 +146,7 @@ def edit(
         Path | None, typer.Option(help=f"{_WHITE_CHANGES} Without it, all of the picture may change.")
     ] = None,
     settings: SettingOptions,
+    edges: EdgeOptions,
     task: TaskOptions,
 ) -> None:
     """Change a picture as an instruction says, such as “make it night”."""
@@ -152,7 +157,7 @@ def edit(
         from .edit import run_edit
 
         operation = Edit(prompt=prompt, negative_prompt=negative_prompt, settings=settings.chosen)
-        return run_edit(task, lambda size: operation, mask)
+        return run_edit(task, lambda size: operation, mask, edges.chosen)
 
     end_with(run, as_json=task.as_json)
 

@@ -26,7 +26,7 @@ from overpaint_client.loop import SelectorLoop
 from overpaint_client.settings import ClientSettings
 from overpaint_protocol.errors import OverpaintError, RequestError, UnsupportedFormat
 from overpaint_protocol.geometry import Margins, Rect, Size
-from overpaint_protocol.messages import Expand, Operation, operation_name
+from overpaint_protocol.messages import Edges, Expand, Operation, operation_name
 
 from .file_editor import FileEditor, FileLayer, Pixels
 from .options import TaskOptions
@@ -41,13 +41,16 @@ _LARGEST_TERM = 1e6
 """Of a ratio: what is beyond is a slip of the hand, and its arithmetic overflows."""
 
 
-def run_edit(task: TaskOptions, operation_for: Callable[[Size], Operation], mask: Path | None) -> int:
+def run_edit(
+    task: TaskOptions, operation_for: Callable[[Size], Operation], mask: Path | None, edges: Edges
+) -> int:
     """Run one of the commands; returns its exit code.
 
     Args:
         task: what was asked for on the command line.
         operation_for: makes the operation once the picture's size is known.
         mask: what may change; None for an Expand, and for all of the picture.
+        edges: how the result ends.
 
     Raises:
         OverpaintError: it failed; its message says why and what to do.
@@ -80,6 +83,7 @@ def run_edit(task: TaskOptions, operation_for: Callable[[Size], Operation], mask
         recipe=task.recipe,
         variants=task.variants,
         seed=task.seed,
+        edges=edges,
     )
     job, stopped_by = _run_job(editor, request)
     if stopped_by is not None:
@@ -250,6 +254,8 @@ def _report(task: TaskOptions, job: Job, written: list[_Written], canvas: Size) 
     seeds = dict(enumerate(job.seeds))
     if job.error is not None:
         complain(f"{len(written)} of {task.variants} variants were made. {job.error.message}")
+    for note in job.notes:
+        complain(note)
     if not task.as_json:
         for result in written:
             seed = f" (seed {seeds[result.variant]})" if result.variant in seeds else ""
@@ -269,6 +275,7 @@ def _report(task: TaskOptions, job: Job, written: list[_Written], canvas: Size) 
             }
             for result in written
         ],
+        "notes": list(job.notes),
         "timings_ms": job.timings_ms,
     }
     if job.error is not None:

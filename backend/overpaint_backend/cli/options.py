@@ -20,15 +20,19 @@ import typer
 
 from overpaint_protocol.errors import RequestError
 from overpaint_protocol.messages import (
+    MAX_DETAIL,
+    MAX_EDGE_PX,
     MAX_GUIDANCE,
     MAX_SEED,
     MAX_STEPS,
     MAX_VARIANTS,
+    MIN_DETAIL,
+    Edges,
     GenerationSettings,
     LoraWeight,
 )
 
-__all__ = ["Json", "NegativePrompt", "Prompt", "SettingOptions", "TaskOptions", "spread"]
+__all__ = ["EdgeOptions", "Json", "NegativePrompt", "Prompt", "SettingOptions", "TaskOptions", "spread"]
 
 Prompt = Annotated[str, typer.Option(help="What to paint. Empty continues the surroundings.")]
 NegativePrompt = Annotated[str, typer.Option(help="What to avoid.")]
@@ -86,6 +90,14 @@ class SettingOptions:
             min=0, max=1, help="How far a model may get from what is there: 0 keeps it, 1 paints anew."
         ),
     ] = None
+    detail: Annotated[
+        float | None,
+        typer.Option(
+            min=MIN_DETAIL,
+            max=MAX_DETAIL,
+            help="The scale a model works at, as a multiple of the picture's own; more is finer and takes longer.",
+        ),
+    ] = None
     lora: Annotated[
         list[LoraWeight] | None,
         typer.Option(
@@ -101,7 +113,60 @@ class SettingOptions:
             RequestError: there are too many LoRAs, or one is named twice.
         """
         return GenerationSettings(
-            steps=self.steps, guidance=self.guidance, strength=self.strength, loras=tuple(self.lora or ())
+            steps=self.steps,
+            guidance=self.guidance,
+            strength=self.strength,
+            detail=self.detail,
+            loras=tuple(self.lora or ()),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeOptions:
+    """How a result ends."""
+
+    grow: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=MAX_EDGE_PX, help="How many px beyond what is selected are replaced in full."
+        ),
+    ] = None
+    blend: Annotated[
+        int | None,
+        typer.Option(min=0, max=MAX_EDGE_PX, help="Over how many px around that the result fades out."),
+    ] = None
+    feather: Annotated[
+        int | None,
+        typer.Option(min=0, max=MAX_EDGE_PX, help="Over how many px what is selected fades inwards."),
+    ] = None
+    fill_holes: Annotated[bool, typer.Option("--fill-holes", help="Also change what the mask encloses.")] = (
+        False
+    )
+    protect_original: Annotated[
+        bool,
+        typer.Option(
+            "--protect-original",
+            help="Change nothing outside the mask, nor of the original when the canvas grows: --grow 0 --blend 0.",
+        ),
+    ] = False
+
+    @property
+    def chosen(self) -> Edges:
+        """The edges of a job.
+
+        Raises:
+            RequestError: the original is to be protected and reached into.
+        """
+        if self.protect_original and (self.grow or self.blend):
+            raise RequestError(
+                "A protected original cannot be reached into. Leave out --grow and --blend, or --protect-original."
+            )
+        protected = 0 if self.protect_original else None
+        return Edges(
+            grow_px=protected if self.grow is None else self.grow,
+            blend_px=protected if self.blend is None else self.blend,
+            feather_px=self.feather,
+            fill_holes=self.fill_holes,
         )
 
 

@@ -136,11 +136,15 @@ class RunVariant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOver:
-    """The run has ended: as asked, because it was stopped, or with ``error``. timings_ms: by stage."""
+    """The run has ended: as asked, because it was stopped, or with ``error``.
+
+    timings_ms: by stage. notes: as in ``job.done``.
+    """
 
     run: int
     error: ErrorInfo | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -100,6 +100,7 @@ class _Run:
         self._pace: RunPace | None = None
         self._fraction = 0.0
         self._timings_ms: dict[str, float] = {}
+        self._notes: tuple[str, ...] = ()
         self._progress_at = float("-inf")
         self._preview_turns = PreviewTurns()
         self._backdrop: Backdrop | None = None
@@ -134,7 +135,9 @@ class _Run:
         # From here on no exception is kept: its traceback would keep the pictures and the engine's memory alive.
         if is_spoilt:
             self._arbiter.close(self._engine_id)
-        self._link.send(RunOver(run=self._job.run, error=error, timings_ms=self._timings_ms))
+        self._link.send(
+            RunOver(run=self._job.run, error=error, timings_ms=self._timings_ms, notes=self._notes)
+        )
         if error is None:
             self._worker.keep_paces()
 
@@ -144,6 +147,7 @@ class _Run:
         self._enter("reading the picture")
         prepared = prepare(_fill_job(request, payload, job.seed))
         self._add(prepared.timings_ms)
+        self._notes = prepared.notes
         pace = self._begin_pace(prepared)
         started = self._enter("loading")
         self._arbiter.load(self._engine_id)
@@ -254,7 +258,7 @@ def _fill_job(request: SubmitJob, payload: tuple[Bytes, ...], seed: int) -> Fill
         profile=request.image.take_profile(payload),
         mask_bands=None if request.mask is None else request.mask.take(payload),
         seed=seed,
-        grow_px=request.edges.grow_px,
+        edges=request.edges,
     )
 
 

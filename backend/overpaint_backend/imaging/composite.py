@@ -1,7 +1,7 @@
 """Cutting the layer out of what an engine painted.
 
-The layer carries the selection as its alpha and nothing where the selection is 0. Whatever the engine did there,
-laying it over the document cannot change such a pixel.
+The layer holds nothing where its alpha is 0. Whatever the engine did there, laying it over the document cannot change
+such a pixel.
 
 The document's own alpha takes no part: where the selection is full the paint is opaque, also over transparent or
 half-transparent surroundings. Who selects a hole in a cut-out wants it closed, and who selects past a soft edge wants paint
@@ -36,23 +36,23 @@ class Layer:
     raster: Raster
 
 
-def cut_layer(painted: NDArray[np.float32], selection: NDArray[np.float32]) -> Layer:
-    """Make the layer that blends ``painted`` in by ``selection``.
+def cut_layer(painted: NDArray[np.float32], alpha: NDArray[np.float32]) -> Layer:
+    """Make the layer that blends ``painted`` in by ``alpha``.
 
     Args:
         painted: (H, W, 3) float32, the engine's picture of the whole Context.
-        selection: (H, W) float32 in [0, 1], the artist's selection, graded where it is soft.
+        alpha: (H, W) float32 in [0, 1], how much of ``painted`` shows.
 
     Returns:
-        The layer over the selection's bounds: alpha is the selection exactly, color 0 where that is 0.
+        The layer over the bounds of everything above 0 in ``alpha``, which it has exactly; color 0 where that is 0.
 
     Raises:
-        EmptySelection: nothing is selected.
+        EmptySelection: nothing shows.
     """
-    target = bounds(selection)
+    target = bounds(alpha)
     if target is None:
         raise EmptySelection("Nothing is selected. Select the area to change and try again.")
     window = np.s_[target.top : target.bottom, target.left : target.right]
-    alpha = np.ascontiguousarray(selection[window])
-    rgb = np.where(alpha[..., None] > 0, painted[window], np.float32(0))
-    return Layer(target, Raster(rgb, alpha))
+    shown = np.ascontiguousarray(alpha[window])
+    rgb = np.where(shown[..., None] > 0, painted[window], np.float32(0))
+    return Layer(target, Raster(rgb, shown))

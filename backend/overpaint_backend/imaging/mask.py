@@ -1,4 +1,4 @@
-"""Selections: where they reach, growing them for the engine, softening them for the blend.
+"""Selections as arrays: where they reach, what is near, what they enclose, growing and softening.
 
 Distances are Euclidean between pixel centers and exact, so a grown selection is round.
 """
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from overpaint_protocol.geometry import Rect
 
-__all__ = ["bounds", "distance", "feather", "grow"]
+__all__ = ["bounds", "distance", "feather", "fill_holes", "flood", "grow"]
+
+_MIN_TILE_PX = 128
 
 
 def bounds(selection: NDArray) -> Rect | None:
@@ -48,11 +50,82 @@ def feather(selection: NDArray[np.float32], px: int) -> NDArray[np.float32]:
     return selection * np.minimum(ramp, np.float32(1))
 
 
+def fill_holes(selection: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Raise what the selection encloses to the level that encloses it; nothing becomes lower.
+
+    A hole is as deep as the easiest way out of it, and the array's edge is out. Lines that touch by a corner enclose.
+    """
+    box = bounds(selection)
+    if box is None:
+        return selection
+    height, width = selection.shape
+    box = box.grow(1).intersect(Rect(0, 0, width, height))
+    window = np.s_[box.top : box.bottom, box.left : box.right]
+    depth = -selection[window]
+    outside = depth.copy()
+    outside[1:-1, 1:-1] = -1
+    filled = selection.copy()
+    filled[window] = -flood(outside, depth, diagonally=False)
+    return filled
+
+
+def flood(seed: NDArray, ceiling: NDArray, *, diagonally: bool) -> NDArray:
+    """Let ``seed`` spread from pixel to pixel, nowhere above ``ceiling``.
+
+    Args:
+        seed: (H, W) of bool or float.
+        ceiling: the same; with bool, where it may spread at all.
+        diagonally: whether it also spreads over corners.
+
+    Returns:
+        At each pixel the highest value that gets there: a way lets through as much as its lowest ceiling.
+    """
+    level = np.minimum(seed, ceiling)
+    sides = np.ascontiguousarray(ceiling), np.ascontiguousarray(ceiling.T)
+    while not np.array_equal(level, ceiling):
+        before = level.copy()
+        for side in sides:
+            _sweep(level, side, diagonally)
+            _sweep(level[::-1], side[::-1], diagonally)
+            level = np.ascontiguousarray(level.T)
+        if np.array_equal(level, before):
+            break
+    return level
+
+
+def _sweep(level: NDArray, ceiling: NDArray, diagonally: bool) -> None:
+    """Spread from the first row to the last."""
+    for row in range(1, len(level)):
+        coming = level[row - 1].copy()
+        if diagonally:
+            np.maximum(coming[1:], level[row - 1, :-1], out=coming[1:])
+            np.maximum(coming[:-1], level[row - 1, 1:], out=coming[:-1])
+        np.minimum(coming, ceiling[row], out=coming)
+        np.maximum(level[row], coming, out=level[row])
+
+
 def distance(support: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
     """How far each pixel is from the nearest true one, in px, as (H, W) float32.
 
-    Distances above ``cap_px`` read as infinite. The work is proportional to ``cap_px``.
+    Distances above ``cap_px`` read as infinite. The work is proportional to ``cap_px`` and to the area within that of
+    an edge; what lies deeper inside or further outside costs next to nothing.
     """
+    height, width = support.shape
+    result = np.where(support, np.float32(0), np.float32(np.inf))
+    side = max(_MIN_TILE_PX, 4 * cap_px)
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            above, before = max(0, top - cap_px), max(0, left - cap_px)
+            near = support[above : top + side + cap_px, before : left + side + cap_px]
+            tile = np.s_[top : top + side, left : left + side]
+            if near.any() and not support[tile].all():
+                within = np.s_[top - above :, left - before :]
+                measured = _distance(near, cap_px)[within][:side, :side]
+                result[tile] = measured
+    return result
+
+
+def _distance(support: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
     height, width = support.shape
     far = height + width + cap_px + 1
     columns = np.arange(width)

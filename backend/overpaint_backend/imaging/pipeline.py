@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -17,14 +17,20 @@ from numpy.typing import NDArray
 from overpaint_backend.engines.base import BatchSession, EngineSession, FillRequest, OnStep, OperationName
 from overpaint_protocol.errors import EmptySelection, EngineError, InvalidImage
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import Expand, GenerationSettings, Operation, Remove, operation_name
+from overpaint_protocol.messages import (
+    Edges,
+    Expand,
+    GenerationSettings,
+    Operation,
+    Remove,
+    operation_name,
+)
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
 from .composite import cut_layer
 from .decode import decode, decode_mask
+from .edges import Area, expand_area, selected_area
 from .encode import encode
-from .expand import expand_selection
-from .mask import grow
 from .preview import MAX_PREVIEW_PIXELS, Backdrop
 from .raster import Raster
 from .resample import bounded_size, resize
@@ -55,9 +61,7 @@ class FillJob:
     profile: the ICC profile where ``color`` is ICC.
     mask_bands: gray8 over ``context``, 255 = repaint; None for an Expand.
     seed: 0 to 2**32 - 1.
-    grow_px: how far the engine paints beyond the selection, so that it copies nothing from the rim of what is
-        replaced. The layer does not get larger. None means 0: a fill that ends under the selection's edge meets
-        the picture less well there.
+    edges: how far the layer reaches beyond the selection, and how softly it ends.
     """
 
     canvas: Size
@@ -69,8 +73,8 @@ class FillJob:
     color: ColorSpace
     mask_bands: tuple[Bytes, ...] | None
     seed: int
-    grow_px: int | None = None
     profile: bytes | None = None
+    edges: Edges = field(default_factory=Edges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +100,15 @@ class Prepared:
 
     document: the Context as it is, with its alpha; 0 outside the canvas.
     request: all but the seed.
-    selection: (H, W) float32 over the Context.
+    alpha: (H, W) float32 over the Context, how much of what is painted the layer shows.
+    notes: what the artist should know about the results, a sentence each.
     """
 
     job: FillJob
     document: Raster
     request: FillRequest
-    selection: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    notes: tuple[str, ...]
     timings_ms: Mapping[str, float]
 
 
@@ -123,21 +129,18 @@ def prepare(job: FillJob) -> Prepared:
     Raises:
         InvalidImage: the bytes do not fit the sizes, or the profile not the format.
         UnsupportedFormat: the profile is for a color model that cannot be used.
-        EmptySelection: nothing is selected inside the Context.
+        EmptySelection: nothing is selected inside the Context, or all of it too faintly.
     """
     clock = _Stopwatch()
     with clock.stage("decode"):
         document, known = _over_context(job)
         image = without_hidden(document.rgb, known)
     with clock.stage("mask"):
-        selection = _selection(job)
-        if not (selection > 0).any():
-            raise EmptySelection("Nothing is selected. Select the area to change and try again.")
-        mask = grow(selection, job.grow_px).astype(np.float32) if job.grow_px else selection
+        area = _area(job)
     operation = job.operation
     request = FillRequest(
         image=image,
-        mask=mask,
+        mask=area.mask,
         known=known,
         operation=OperationName(operation_name(operation)),
         prompt="" if isinstance(operation, Remove) else operation.prompt,
@@ -145,7 +148,7 @@ def prepare(job: FillJob) -> Prepared:
         settings=GenerationSettings() if isinstance(operation, Remove) else operation.settings,
         seed=job.seed,
     )
-    return Prepared(job, document, request, selection, clock.timings_ms)
+    return Prepared(job, document, request, area.alpha, area.notes, clock.timings_ms)
 
 
 def render(
@@ -191,7 +194,7 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
             "The engine returned numbers that are no colors. Try another seed or another engine."
         )
     with clock.stage("composite"):
-        layer = cut_layer(painted, prepared.selection)
+        layer = cut_layer(painted, prepared.alpha)
     with clock.stage("encode"):
         data = encode(layer.raster, job.pixel_format, job.color, job.profile)
     target = layer.target.translate(job.context.x, job.context.y)
@@ -201,7 +204,7 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
 def preview_backdrop(prepared: Prepared) -> Backdrop:
     """What previews of a job's variants are shown on: its whole Context, before the engine changed anything."""
     size = bounded_size(prepared.job.context.size, MAX_PREVIEW_PIXELS)
-    return Backdrop(resize(over_gray(prepared.document), size), resize(prepared.selection, size))
+    return Backdrop(resize(over_gray(prepared.document), size), resize(prepared.alpha, size))
 
 
 def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
@@ -224,12 +227,13 @@ def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
     return Raster(np.pad(raster.rgb, (*pad, (0, 0))), np.pad(raster.alpha, pad)), np.pad(known, pad)
 
 
-def _selection(job: FillJob) -> NDArray[np.float32]:
+def _area(job: FillJob) -> Area:
     if isinstance(job.operation, Expand):
-        return expand_selection(job.canvas, job.operation.margins, job.context)
+        return expand_area(job.canvas, job.operation.margins, job.context, job.edges)
     if job.mask_bands is None:
         raise EmptySelection("Nothing is selected. Select the area to change and try again.")
-    return decode_mask(job.mask_bands, job.context.size)
+    selection = decode_mask(job.mask_bands, job.context.size)
+    return selected_area(selection, job.edges, removes=isinstance(job.operation, Remove))
 
 
 class _Stopwatch:

@@ -48,7 +48,7 @@ class Job:
     the end of the job.
     engine: id of the engine to use. seed: of the first variant; chosen at submission, so that a retry repeats it.
     preview_bytes: the client's budget for a preview, 0 for none.
-    results: the variants so far, at most one per index.
+    results: the variants so far, at most one per index. notes: as in ``job.done``.
     """
 
     key: JobKey
@@ -66,6 +66,7 @@ class Job:
     results: list[Result] = field(default_factory=list)
     error: ErrorInfo | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def byte_length(self) -> int:
@@ -110,7 +111,11 @@ class Job:
         job_id = self.request.job_id
         if self.state is JobState.DONE:
             return JobDone(
-                job_id=job_id, variants=len(self.results), engine=self.engine, timings_ms=self.timings_ms
+                job_id=job_id,
+                variants=len(self.results),
+                engine=self.engine,
+                timings_ms=self.timings_ms,
+                notes=self.notes,
             )
         if self.state is JobState.FAILED and self.error is not None:
             return JobFailed(job_id=job_id, error=self.error)

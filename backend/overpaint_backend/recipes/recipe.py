@@ -84,6 +84,7 @@ def _merged(mine: GenerationSettings, recipes: GenerationSettings) -> Generation
         steps=recipes.steps if mine.steps is None else mine.steps,
         guidance=recipes.guidance if mine.guidance is None else mine.guidance,
         strength=recipes.strength if mine.strength is None else mine.strength,
+        detail=recipes.detail if mine.detail is None else mine.detail,
         loras=tuple(LoraWeight(id=lora_id, weight=weight) for lora_id, weight in weights.items()),
     )
 

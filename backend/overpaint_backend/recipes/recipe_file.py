@@ -41,7 +41,7 @@ MAX_DESCRIPTION_CHARS = 300
 _MAX_ID_CHARS = 64
 _MAX_SHOWN_CHARS = 160
 _FORMAT = 1
-_NUMBERS = ("steps", "guidance", "strength")
+_NUMBERS = ("steps", "guidance", "strength", "detail")
 _KEYS = ("format", "name", "description", "engine", "prompt", "negative_prompt", *_NUMBERS, "loras")
 _LORA_KEYS = ("id", "weight")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}\.toml")
@@ -170,6 +170,12 @@ def compose(recipe: Recipe) -> str:
             "How far it may get from what is there: 0 keeps it, 1 paints anew.",
             1.0,
         ),
+        *_line(
+            "detail",
+            settings.detail,
+            "The scale it works at, as a multiple of the picture's own; more is finer and takes longer.",
+            1.0,
+        ),
         "",
         "# LoRAs, each with its id and its weight. These come last.",
     ]
@@ -242,7 +248,7 @@ class _Reader:
         return None
 
     def settings(self) -> GenerationSettings:
-        """Steps, guidance, strength and LoRAs."""
+        """Steps, guidance, strength, detail and LoRAs."""
         values: dict[str, Any] = {}
         for key in _NUMBERS:
             alone: dict[str, Any] = {key: self.number(key)}

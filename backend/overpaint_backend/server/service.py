@@ -400,7 +400,7 @@ class Service:
     def _run_over(self, event: RunOver, now: float) -> None:
         job = self._job_of(event.run)
         if job is not None:
-            job.timings_ms = event.timings_ms
+            job.timings_ms, job.notes = event.timings_ms, event.notes
         error = None if event.error is None else event.error.to_exception()
         if error is not None and error.detail:
             _log.warning("run %d: %s %s", event.run, error.code, error.detail)

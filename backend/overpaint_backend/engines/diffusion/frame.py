@@ -3,11 +3,13 @@
 A model paints well only at about the size it was trained on, and only at multiples of its own cells. So the whole
 request is scaled to the model's number of pixels and the result back. A strip far longer than wide would leave its
 short side without pixels; it gets wider by repeating its edge, which is cut off again. Where nothing surrounds what is to
-be painted, the model gets that alone, so that its picture fits in there.
+be painted, the model gets that alone, so that its picture fits in there; around a small hole in a large request it gets
+the hole with some of its surroundings, so that these keep their detail.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,8 @@ from overpaint_protocol.geometry import Rect, Size
 __all__ = ["Frame"]
 
 _MAX_RATIO = 4
+_MIN_FILLED = 0.9
+"""Of the pixels a model works at: fewer would be a waste of what it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Frame:
         multiple_px: int,
         *,
         scale: float = 1.0,
+        detail: float | None = None,
         window: Rect | None = None,
     ) -> Frame:
         """Lay out ``request`` for a model that was trained on ``native_px`` squared, with no more pixels than that.
@@ -52,6 +57,7 @@ class Frame:
             native_px: side of the model's square.
             multiple_px: what both sides of ``work`` are divisible by.
             scale: works at so much of the model's side; below 1 when memory is short.
+            detail: works at no more than this scale of the request; None for all the model can.
             window: the part of the request to lay out, not empty; None for all of it.
         """
         window = window or Rect.from_size(request)
@@ -60,12 +66,11 @@ class Frame:
             max(window.height, -(-window.width // _MAX_RATIO)),
         )
         pixels = (native_px * scale) ** 2
-        exact = [side * (pixels / padded.area) ** 0.5 / multiple_px for side in (padded.width, padded.height)]
-        cells = [max(1, round(side)) for side in exact]
-        while cells[0] * cells[1] * multiple_px**2 > pixels and max(cells) > 1:
-            rounded_up = max((0, 1), key=lambda side: (cells[side] > 1, cells[side] - exact[side]))
-            cells[rounded_up] -= 1
-        return cls(request, window, padded, Size(*(side * multiple_px for side in cells)))
+        if detail is not None:
+            pixels = min(pixels, padded.area * detail**2)
+        most = max(1, int(pixels) // multiple_px**2)
+        columns, rows = min(_grids(most), key=lambda grid: _misfit(grid, padded))
+        return cls(request, window, padded, Size(columns * multiple_px, rows * multiple_px))
 
     def enter(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         """A (H, W, C) picture of the request's size at the working size."""
@@ -88,9 +93,10 @@ class Frame:
 
     def leave(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         """A (h, w, C) picture over the working area, of any size, at the request's size; black around the window."""
-        return self._surround(
-            resize(picture, self.padded)[: self.window.height, : self.window.width], self.request, self.window
-        )
+        is_smaller = self.padded.area < picture.shape[0] * picture.shape[1]
+        resampling = Image.Resampling.HAMMING if is_smaller else Image.Resampling.BICUBIC
+        scaled = resize(picture, self.padded, resampling)
+        return self._surround(scaled[: self.window.height, : self.window.width], self.request, self.window)
 
     def crop(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
         """The request as a (h, w, 3) picture over the working area shows it, at about its own resolution."""
@@ -127,3 +133,14 @@ class Frame:
         whole = np.zeros((size.height, size.width, picture.shape[2]), np.float32)
         whole[place.top : place.bottom, place.left : place.right] = picture
         return whole
+
+
+def _grids(most: int) -> list[tuple[int, int]]:
+    """Columns and rows that make nearly ``most`` cells."""
+    grids = [(columns, most // columns) for columns in range(1, most + 1)]
+    return [grid for grid in grids if grid[0] * grid[1] >= _MIN_FILLED * most]
+
+
+def _misfit(grid: tuple[int, int], size: Size) -> float:
+    """How far a grid of squares is from the proportions of ``size``; 0 if it has them."""
+    return abs(math.log(grid[0] / grid[1] * size.height / size.width))

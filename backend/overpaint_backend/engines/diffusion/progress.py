@@ -31,7 +31,7 @@ class Progress:
         self._fraction = max(self._fraction, min(1.0, fraction))
         self._on_step(Step(self._fraction, preview))
 
-    def part(self, done: int, more: int, of: int) -> Progress:
+    def part(self, done: float, more: float, of: float) -> Progress:
         """The progress of the next ``more`` pictures ``of`` all; only what comes first has previews."""
 
         def tell(step: Step) -> None:

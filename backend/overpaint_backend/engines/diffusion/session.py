@@ -1,12 +1,13 @@
 """A loaded model that fills, removes, expands and edits.
 
-The request is laid out at the model's working size, the hole gets something to start from, diffusers' pipeline does
+The request is laid out at the model's working size, or in windows that each are, the hole gets something to start from, diffusers' pipeline does
 the steps, and the result goes back to the request's size. What a family is like stands in ``models.families``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from .memory import choose_device, choose_dtype, free_unused, is_out_of_memory, 
 from .model import Model
 from .progress import Progress
 from .start import StartMaker
+from .windows import paint_windows
 
 __all__ = ["DiffusionSession"]
 
@@ -67,7 +69,7 @@ class DiffusionSession:
     def batch_limit(self, request: FillRequest) -> int:
         """For how many variants there is room at once; 1 until one was painted at this working size."""
         model = self._loaded()
-        if not model.makes_batches:
+        if not model.makes_batches or len(self._starts.windows(request, model.placement.thrift.scale)) > 1:
             return 1
         return model.placement.room_for(self._starts.frame(request, model.placement.thrift.scale).work)
 
@@ -88,7 +90,7 @@ class DiffusionSession:
         if not hole.any():
             progress.tell(1.0)
             return [FillResult(request.image) for _ in seeds]
-        painted = self._paint_within_memory(request, seeds, progress)
+        painted = self._paint_all(request, seeds, progress)
         if not all(np.isfinite(picture).all() for picture in painted):
             raise EngineError(
                 "The model calculated itself into nothing. Try another seed, or fewer steps and less guidance."
@@ -105,6 +107,23 @@ class DiffusionSession:
         self._model = None
         self._starts.clear()
         free_unused()
+
+    def _paint_all(
+        self, request: FillRequest, seeds: Sequence[int], progress: Progress
+    ) -> list[NDArray[np.float32]]:
+        """Paint at once or in windows; (H, W, 3) of the request's size for each seed."""
+        windows = self._starts.windows(request, self._loaded().placement.thrift.scale)
+        if len(windows) == 1:
+            return self._paint_within_memory(request, seeds, progress)
+
+        def paint(part: FillRequest, progress: Progress) -> NDArray[np.float32]:
+            return self._paint_within_memory(part, (part.seed,), progress)[0]
+
+        can_refine = self._starts.can_refine(request)
+        return [
+            paint_windows(replace(request, seed=seed), windows, paint, part, can_refine=can_refine)
+            for (seed,), part in _in_parts(seeds, 1, progress)
+        ]
 
     def _paint_within_memory(
         self, request: FillRequest, seeds: Sequence[int], progress: Progress

@@ -17,9 +17,10 @@ from overpaint_backend.imaging.mask import bounds
 from overpaint_backend.imaging.resample import extend
 from overpaint_backend.models.families import Family, MaskConvention
 from overpaint_protocol.errors import NothingToSample, UnsupportedOperation
-from overpaint_protocol.geometry import Size
+from overpaint_protocol.geometry import Rect, Size
 
 from .frame import Frame
+from .windows import Window, plan_windows
 
 __all__ = ["Start", "StartMaker", "Task"]
 
@@ -110,18 +111,39 @@ class StartMaker:
         return Start(task, frame, kept.picture, kept.mask, steps, strength, kept.levels)
 
     def frame(self, request: FillRequest, scale: float) -> Frame:
-        """How ``request`` is laid out, at so much of the model's side."""
+        """How ``request`` is laid out to be painted at once, at so much of the model's side."""
+        windows = self.windows(request, scale)
         return Frame.plan(
             Size(request.mask.shape[1], request.mask.shape[0]),
             self._native_px,
             self._family.multiple_px,
             scale=scale,
-            window=bounds(request.mask) if self._is_blank(request) else None,
+            detail=request.settings.detail,
+            window=windows[0].rect if len(windows) == 1 else self._useful(request),
         )
+
+    def windows(self, request: FillRequest, scale: float) -> tuple[Window, ...]:
+        """What of ``request`` is to be painted at once, for a mask with something above 0.
+
+        An instruction is followed in one go: what it makes of one part says nothing about the next.
+        """
+        useful = self._useful(request)
+        if request.operation is OperationName.EDIT:
+            return (Window(useful),)
+        return plan_windows(useful, request.mask > 0, self._native_px * scale, request.settings.detail)
+
+    def can_refine(self, request: FillRequest) -> bool:
+        """Whether the model can begin with what is there."""
+        return self._takes_strength and request.operation is not OperationName.EDIT
 
     def clear(self) -> None:
         """Forget the kept picture."""
         self._kept = None
+
+    def _useful(self, request: FillRequest) -> Rect:
+        """What of a request tells the model something: all, or the hole alone where nothing surrounds it."""
+        whole = Rect(0, 0, request.mask.shape[1], request.mask.shape[0])
+        return (bounds(request.mask) or whole) if self._is_blank(request) else whole
 
     def _is_blank(self, request: FillRequest) -> bool:
         """Whether there is nothing to learn from."""

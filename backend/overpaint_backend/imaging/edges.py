@@ -1,0 +1,236 @@
+"""How a result ends: from the artist's selection to what the engine paints and how much of that shows.
+
+A soft selection is a stack of slabs of one level each, and each of them is widened like a hard one: in full over the
+grow, then fading out over the blend. So the result is nowhere less than the selection, continuous where that is, and
+ends at most grow + blend px outside of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overpaint_protocol.errors import EmptySelection
+from overpaint_protocol.geometry import Margins, Rect, Size
+from overpaint_protocol.messages import Edges
+
+from .expand import expand_selection
+from .mask import bounds, distance, feather, fill_holes, flood
+
+__all__ = ["Area", "Reach", "derive_reach", "expand_area", "selected_area"]
+
+_SPECK_LEVEL = 0.02
+_SPECKS_NOTE = "Specks that were selected by less than 2 % were left as they are. Select them more strongly to have them changed."
+
+_REACH_FRACTION = 1 / 8
+"""Of the selection's thickness: a small thing does not want to be lost in its own fringe."""
+_MIN_REACH_PX = 4
+_MAX_REACH_PX = 16
+_MAX_REACH_DIAGONALS = 0.02
+_GROW_FRACTION = 1 / 4
+
+_REMOVE_GROW_PX = 6
+"""3 for a selection that is too tight, and 3 for the soft rim a thing has in a picture."""
+_REMOVE_GROW_FRACTION = 1 / 2
+_MIN_REMOVE_REACH_PX = 10
+
+_MIN_EXPAND_REACH_PX = 8
+_MAX_EXPAND_REACH_PX = 64
+_EXPAND_GROW_FRACTION = 1 / 8
+_MAX_ORIGINAL_FRACTION = 1 / 4
+"""Of the original's shorter side: more of a small picture must not fade."""
+
+_HARD_PX = 2
+"""An edge that is no wider is a hard one with its stairs smoothed."""
+_SLABS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """What an operation changes, over the Context.
+
+    mask: (H, W) float32 in [0, 1], what the engine paints: everything above 0, which holds all of ``alpha``. It is graded
+        only where the artist's selection is.
+    alpha: (H, W) float32 in [0, 1], how much of what was painted the layer shows.
+    notes: what the artist should know about it, a sentence each.
+    """
+
+    mask: NDArray[np.float32]
+    alpha: NDArray[np.float32]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a result goes beyond the selection: in full over ``grow_px``, then fading out over ``blend_px``."""
+
+    grow_px: int
+    blend_px: int
+
+    @property
+    def total_px(self) -> int:
+        """Beyond this, nothing changes."""
+        return self.grow_px + self.blend_px
+
+
+def selected_area(selection: NDArray[np.float32], edges: Edges, *, removes: bool = False) -> Area:
+    """What changes where an artist selected ``selection``.
+
+    Args:
+        selection: (H, W) in [0, 1], over the Context.
+        edges: how the result is to end; what is None follows from the selection.
+        removes: what is selected is to go without a trace of its rim.
+
+    Raises:
+        EmptySelection: nothing is selected, or all of it too faintly to be meant.
+    """
+    selection, notes = _without_specks(selection)
+    if edges.fill_holes:
+        selection = fill_holes(selection)
+    selection = feather(selection, edges.feather_px or 0)
+    alpha, mask = _widen(selection, _chosen(derive_reach(selection, removes=removes), edges))
+    return Area(mask, alpha, notes)
+
+
+def expand_area(canvas: Size, margins: Margins, context: Rect, edges: Edges) -> Area:
+    """What changes where ``canvas`` grows by ``margins``: all of the new, fading into the original beside it.
+
+    The new is always covered in full, so of ``edges`` only grow and blend count.
+    """
+    widest = max(margins.left, margins.top, margins.right, margins.bottom)
+    total_px = _between(
+        _MIN_EXPAND_REACH_PX,
+        round(widest * _REACH_FRACTION),
+        min(_MAX_EXPAND_REACH_PX, round(min(canvas.width, canvas.height) * _MAX_ORIGINAL_FRACTION)),
+    )
+    grow_px = round(total_px * _EXPAND_GROW_FRACTION)
+    reach = _chosen(Reach(grow_px, total_px - grow_px), edges)
+    alpha, mask = _widen(expand_selection(canvas, margins, context), reach)
+    return Area(mask, alpha)
+
+
+def derive_reach(selection: NDArray[np.float32], *, removes: bool = False) -> Reach:
+    """How far a result goes beyond ``selection`` where nobody says.
+
+    It follows from how thick the selection is, and is at most the larger of 16 px and 2 % of its diagonal. The softer
+    its edge is already, the less is added; one that is removed grows all the same.
+    """
+    measure = _Measure.of(selection)
+    most_px = max(_MAX_REACH_PX, int(measure.diagonal_px * _MAX_REACH_DIAGONALS))
+    least_px = _MIN_REMOVE_REACH_PX if removes else _MIN_REACH_PX
+    total_px = _between(least_px, round(measure.thickness_px * _REACH_FRACTION), most_px)
+    soft_px = max(0, round(measure.edge_px) - _HARD_PX)
+    if removes:
+        grow_px = max(_REMOVE_GROW_PX, round(total_px * _REMOVE_GROW_FRACTION))
+        return Reach(grow_px, max(0, total_px - grow_px - soft_px))
+    grow_px = round(total_px * _GROW_FRACTION)
+    return Reach(max(0, grow_px - soft_px), max(0, total_px - grow_px - soft_px))
+
+
+def _chosen(derived: Reach, edges: Edges) -> Reach:
+    return Reach(
+        derived.grow_px if edges.grow_px is None else edges.grow_px,
+        derived.blend_px if edges.blend_px is None else edges.blend_px,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """How large a selection is, and how soft.
+
+    diagonal_px: of its bounds. thickness_px: side of a square that is as thick. edge_px: how wide its edge is; 1 is a step.
+    """
+
+    diagonal_px: float
+    thickness_px: float
+    edge_px: float
+
+    @classmethod
+    def of(cls, selection: NDArray[np.float32]) -> _Measure:
+        """Measure a selection that has something above 0."""
+        part = selection[_around(selection, 1)]
+        peak = float(part.max())
+        steps = [np.abs(np.diff(part, axis=axis)) for axis in (0, 1)]
+        ascent = sum(float(step.sum(dtype=np.float64)) for step in steps)
+        # A ramp n px wide climbs n steps of 1 / n, whose squares add up to 1 / n.
+        squares = sum(float(np.vdot(step, step)) for step in steps)
+        outline_px = max(1.0, ascent / peak)
+        area_px = float(part.sum(dtype=np.float64)) / peak
+        box = bounds(selection) or Rect(0, 0, 0, 0)
+        return cls(
+            diagonal_px=float(np.hypot(box.width, box.height)),
+            thickness_px=4 * area_px / outline_px,
+            edge_px=peak * ascent / squares if squares else 1.0,
+        )
+
+
+def _without_specks(selection: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Drop what nowhere reaches 2 %, with a note; a faint tail of something stronger stays."""
+    if not (selection > 0).any():
+        raise EmptySelection("Nothing is selected. Select the area to change and try again.")
+    strong = selection >= _SPECK_LEVEL
+    if not strong.any():
+        raise EmptySelection(
+            "Everything is selected by less than 2 %, which would not show. Select the area more strongly and try again."
+        )
+    window = _around(selection, 0)
+    support = selection[window] > 0
+    if np.array_equal(support, strong[window]):
+        return selection, ()
+    kept = flood(strong[window], support, diagonally=True)
+    if np.array_equal(kept, support):
+        return selection, ()
+    cleaned = selection.copy()
+    cleaned[window][~kept] = 0
+    return cleaned, (_SPECKS_NOTE,)
+
+
+def _widen(selection: NDArray[np.float32], reach: Reach) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The layer's alpha and the engine's mask for ``selection``, widened by ``reach``."""
+    if reach.total_px == 0:
+        return selection, selection
+    window = _around(selection, reach.total_px)
+    part = selection[window]
+    slabs, height = _slabs(part)
+    shown, painted = np.zeros_like(part), np.zeros_like(part)
+    for slab in range(slabs):
+        share = np.clip((part - slab * height) / height, 0, 1)
+        # Sums of eighths may fall short of the level they stand for by a rounding.
+        away_px = distance(share >= 1 - 1e-4, reach.total_px)
+        shown += height * np.maximum(share, _fade(away_px, reach))
+        painted += height * np.maximum(share, away_px <= reach.total_px)
+    # Beside the window nothing is selected, and zeros that nobody touches cost nothing.
+    alpha, mask = np.zeros(selection.shape, np.float32), np.zeros(selection.shape, np.float32)
+    np.clip(shown, part, 1, out=alpha[window])
+    np.clip(painted, part, 1, out=mask[window])
+    return alpha, mask
+
+
+def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:
+    """How many slabs to take a selection for, and how high each is: 1 where next to nothing of it lies in between."""
+    peak = np.float32(part.max())
+    between = np.count_nonzero((part > 0) & (part < peak))
+    if between:
+        outline_px = sum(float(np.abs(np.diff(part, axis=axis)).sum(dtype=np.float64)) for axis in (0, 1))
+        if between * peak > _HARD_PX * outline_px:
+            return _SLABS, peak / np.float32(_SLABS)
+    return 1, peak
+
+
+def _fade(away_px: NDArray[np.float32], reach: Reach) -> NDArray[np.float32]:
+    """1 up to the grow, then smoothly down to 0 beyond the blend."""
+    left = np.clip((reach.total_px + 1 - away_px) / np.float32(reach.blend_px + 1), 0, 1)
+    return (left * left * (3 - 2 * left)).astype(np.float32, copy=False)
+
+
+def _around(selection: NDArray[np.float32], px: int) -> tuple[slice, slice]:
+    """What lies within ``px`` of the bounds of everything above 0, as far as the array goes."""
+    height, width = selection.shape
+    box = (bounds(selection) or Rect(0, 0, 0, 0)).grow(px).intersect(Rect(0, 0, width, height))
+    return np.s_[box.top : box.bottom, box.left : box.right]
+
+
+def _between(least: int, value: int, most: int) -> int:
+    return min(max(least, value), most)
