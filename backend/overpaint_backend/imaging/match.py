@@ -22,9 +22,9 @@ from overpaint_protocol.geometry import Rect
 
 from .border import DEPTH_PX, Border, find_border
 from .mask import bounds, distance
-from .membrane import Field
+from .membrane import CELL_PX, Field
 from .resample import extend
-from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, sharpened_detail
+from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, sharpen
 from .tone import Tone
 
 __all__ = ["match"]
@@ -32,11 +32,15 @@ __all__ = ["match"]
 _MIN_PROFILES = 8
 """With fewer there is nothing to tell a seam from a detail by."""
 
+_MIN_CELLS = 4
 _OWN_VERSION = np.float32(1e-4)
 """A known pixel that comes back with less difference was passed through, not painted."""
 
 _OWN_DEPTH_PX = 4
 """How far from the border an engine's own version of the picture says what is wrong at the border."""
+
+_SLOPES_PX = 2
+"""How many slopes before and after a step are looked at."""
 
 _MIN_RIM_PX, _MAX_RIM_PX = 4, 14
 """How deep a spoiled rim may be: half a cell of a latent space to nearly two."""
@@ -44,7 +48,9 @@ _MIN_RIM_PX, _MAX_RIM_PX = 4, 14
 _RIM_CONTRAST = 1.6
 """How many times steeper than elsewhere paint is where a spoiled rim begins and ends."""
 
-_VISIBLE = np.float32(0.01)
+_SIGN_BLOCK, _SIGN_SERIES = 6, 4
+_EDGE_RATIO = 6
+_VISIBLE = np.float32(0.02)
 _GROUP_PX = 32
 _BLOCK_ROWS = 32
 
@@ -117,17 +123,14 @@ class _Profiles:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """How colors change outwards between pixels of the profiles: (N,) valid; (N, 3) level between them, change."""
+    """How colors change outwards between pixels of the profiles, beyond what the pixels before and after let expect.
+
+    valid: (N,) bool. level: (N, 3) mean of both colors. change: (N, 3).
+    """
 
     valid: NDArray[np.bool_]
     level: NDArray[np.float32]
     change: NDArray[np.float32]
-
-    @classmethod
-    def between(
-        cls, inner: NDArray[np.float32], outer: NDArray[np.float32], valid: NDArray[np.bool_]
-    ) -> _Steps:
-        return cls(valid, (inner + outer) / 2, outer - inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +148,15 @@ class _Correction:
         gain = np.tile(self.tone.gain, width)
         offset = np.tile(self.tone.offset, width)
         fields = [field.rows((height, width)) for field in self.fields]
-        detail = None
-        if self.softness_px:
-            detail = sharpened_detail(luma(self.tone.apply(scene.painted)), self.softness_px)
+        painted = sharpen(scene.painted, self.softness_px) if self.softness_px else scene.painted
         for top in range(0, height, _BLOCK_ROWS):
             rows = np.s_[top : top + _BLOCK_ROWS]
             # Rows of all components, since arithmetic over a last axis of 3 is slow.
-            block = scene.painted[rows].reshape(-1, width * 3) * gain
+            block = painted[rows].reshape(-1, width * 3) * gain
             block += offset
             for field in fields:
                 block += field[rows]
             pixels = block.reshape(-1, width, 3)
-            if detail is not None:
-                pixels += detail[rows, :, None]
             np.copyto(result[rows], pixels, where=~scene.sources[rows, :, None])
         if self.rim_px:
             spoiled = scene.hole & (distance(scene.sources, self.rim_px) <= self.rim_px)
@@ -182,10 +181,10 @@ def _plan(scene: _Scene, border: Border) -> _Correction:
         profiles = replace(profiles, paint=tone.apply(profiles.paint), own=tone.apply(profiles.own))
     rim_px = _rim(profiles)
     jump, usual = _steps(profiles, rim_px)
-    further = _tone_of_jump(jump, usual)
+    further = _tone_of_jump(border, jump, usual)
     profiles = replace(profiles, paint=further.apply(profiles.paint))
     tone = tone.then(further)
-    softness_px = _softness(scene, border, tone, has_own, rim_px)
+    softness_px = _softness(scene, border, tone, has_own)
     shape = scene.hole.shape
     if has_own:
         off, valid = _mean(profiles.truth - profiles.own, border.outside_valid, _OWN_DEPTH_PX)
@@ -203,45 +202,86 @@ def _tone_of_own_version(profiles: _Profiles) -> Tone:
         own.append(_mean(profiles.own[part], part_valid, _OWN_DEPTH_PX)[0])
         truth.append(_mean(profiles.truth[part], part_valid, _OWN_DEPTH_PX)[0])
         valid.append(part_valid[:, 0])
-    steps = _Steps.between(np.concatenate(own), np.concatenate(truth), np.concatenate(valid))
-    if np.count_nonzero(steps.valid) < _MIN_PROFILES:
+    chosen = np.concatenate(valid)
+    if np.count_nonzero(chosen) < _MIN_PROFILES:
         return Tone.none()
-    return Tone.fit(steps.level[steps.valid], steps.change[steps.valid])
+    before, after = np.concatenate(own)[chosen], np.concatenate(truth)[chosen]
+    return Tone.fit((before + after) / 2, after - before)
 
 
-def _tone_of_jump(jump: _Steps, usual: Sequence[_Steps]) -> Tone:
+def _tone_of_jump(border: Border, jump: _Steps, usual: Sequence[_Steps]) -> Tone:
     """What a tone must do to even out ``jump`` beyond what it would do to the ``usual`` steps."""
-    enough = [steps for steps in usual if np.count_nonzero(steps.valid) >= _MIN_PROFILES]
-    if np.count_nonzero(jump.valid) < _MIN_PROFILES or not enough:
-        return Tone.none()
-    tone = Tone.fit(jump.level[jump.valid], jump.change[jump.valid])
-    return tone.beyond([Tone.fit(steps.level[steps.valid], steps.change[steps.valid]) for steps in enough])
+    tones = []
+    for steps in (jump, *usual):
+        # Means along the border: where paint is softer than the picture, single pixels look like less contrast.
+        cells = (border.places[steps.valid] / CELL_PX).astype(np.intp) @ np.array([1 << 16, 1])
+        _, index, counts = np.unique(cells, return_inverse=True, return_counts=True)
+        if len(counts) >= _MIN_CELLS:
+            level, change = (
+                np.stack([np.bincount(index, column) / counts for column in array[steps.valid].T], axis=-1)
+                for array in (steps.level, steps.change)
+            )
+            tones.append(Tone.fit(level, change))
+        elif steps is jump:
+            return Tone.none()
+    first, *others = tones
+    return first.beyond(others) if others else Tone.none()
 
 
 def _jump_field(shape: tuple[int, int], border: Border, jump: _Steps, usual: Sequence[_Steps]) -> Field:
-    values = np.where(jump.valid[:, None], jump.change, 0)
+    # Whatever is still left after the tone and far from usual is an edge of the picture.
+    bound = _VISIBLE + _EDGE_RATIO * np.median(np.abs(np.concatenate([steps.change for steps in usual])))
+    values = np.where(jump.valid[:, None], np.clip(jump.change, -bound, bound), 0)
     weights = jump.valid.astype(np.float32)
     # Where a profile ends early its other steps speak for the missing ones.
     counts = sum(steps.valid.astype(np.float32) for steps in usual)
     power = sum(np.where(steps.valid[:, None], np.square(steps.change), 0) for steps in usual)
     typical = np.sqrt(power / np.maximum(counts, 1)[:, None])
     signs = np.where(np.arange(len(border)) % 2, np.float32(1), np.float32(-1))[:, None]
-    noise = np.stack([np.where(steps.valid[:, None], steps.change, typical * signs) for steps in usual])
-    return Field.solve(shape, border.places, values, weights, noise)
+    noise = [np.where(steps.valid[:, None], steps.change, typical * signs) for steps in usual]
+    # A rim that is blurred makes the steps at the border larger without any being a seam: then signs are by chance.
+    blocks = np.arange(len(border)) // _SIGN_BLOCK
+    coins = np.random.default_rng(0).integers(0, 2, (_SIGN_SERIES, blocks[-1] + 1)) * 2 - 1
+    noise += [values * coin[blocks, None] for coin in coins]
+    return Field.solve(shape, border.places, values, weights, np.stack(noise))
 
 
 def _steps(profiles: _Profiles, rim_px: int) -> tuple[_Steps, list[_Steps]]:
-    """The step across the border, over the rim if that is spoiled, and as wide ones to both sides of it."""
+    """The step across the border, over the rim if that is spoiled, and as wide ones to both sides of it.
+
+    An edge of a picture goes over several pixels, a seam over none: so what the slopes before and after a step let
+    expect, as learnt from the steps beside the border, is no part of it.
+    """
     border = profiles.border
-    paint, outside = profiles.paint, profiles.own
-    jump = _Steps.between(paint[:, rim_px], outside[:, 0], border.inside_valid[:, rim_px])
-    usual = []
-    for near in range(0, DEPTH_PX - 1 - rim_px, 2):
-        far = near + 1 + rim_px
-        usual.append(_Steps.between(outside[:, near], outside[:, far], border.outside_valid[:, far]))
-        if near >= rim_px:
-            usual.append(_Steps.between(paint[:, far], paint[:, near], border.inside_valid[:, far]))
+    line = np.concatenate((profiles.paint[:, ::-1], profiles.own), axis=1)
+    valid = np.concatenate((border.inside_valid[:, ::-1], border.outside_valid), axis=1)
+    at = DEPTH_PX - 1 - rim_px
+    inside = range(_SLOPES_PX, at - rim_px - _SLOPES_PX, 2)
+    outside = range(DEPTH_PX + _SLOPES_PX, 2 * DEPTH_PX - 1 - rim_px - _SLOPES_PX, 2)
+    all_steps = [_step(line, valid, first, rim_px + 1) for first in (at, *inside, *outside)]
+    slopes = np.concatenate([slope[steps.valid].reshape(-1, _SLOPES_PX) for steps, slope in all_steps[1:]])
+    changes = np.concatenate([steps.change[steps.valid].ravel() for steps, _ in all_steps[1:]])
+    squares = slopes.T @ slopes + np.float32(1e-4) * np.eye(_SLOPES_PX, dtype=np.float32)
+    expect = np.linalg.solve(squares, slopes.T @ changes)
+    jump, *usual = [replace(steps, change=steps.change - slope @ expect) for steps, slope in all_steps]
     return jump, usual
+
+
+def _step(
+    line: NDArray[np.float32], valid: NDArray[np.bool_], first: int, width: int
+) -> tuple[_Steps, NDArray[np.float32]]:
+    """The step from pixel ``first`` of the lines, ``width`` px wide, and the slopes nearby, (N, 3, ``_SLOPES_PX``)."""
+    last = first + width
+    steps = _Steps(
+        valid[:, first] & valid[:, last], (line[:, first] + line[:, last]) / 2, line[:, last] - line[:, first]
+    )
+    slopes = []
+    for off in range(_SLOPES_PX):
+        before = (line[:, first - off] - line[:, first - off - 1]) * valid[:, first - off - 1, None]
+        after = (line[:, last + off + 1] - line[:, last + off]) * valid[:, last + off + 1, None]
+        sides = valid[:, first - off - 1].astype(np.float32) + valid[:, last + off + 1]
+        slopes.append((before + after) / np.maximum(sides, 1)[:, None])
+    return steps, np.stack(slopes, axis=-1)
 
 
 def _rim(profiles: _Profiles) -> int:
@@ -266,11 +306,10 @@ def _rim(profiles: _Profiles) -> int:
     return depth + 1 if edge > bound and far_edge > bound else 0
 
 
-def _softness(scene: _Scene, border: Border, tone: Tone, has_own: bool, rim_px: int) -> float:
+def _softness(scene: _Scene, border: Border, tone: Tone, has_own: bool) -> float:
     """In px, from patches beside the border; where the engine has its own version, from the same place."""
-    at = PATCH_RADIUS_PX + 1
-    sources = border.outside[:, at]
-    places = sources if has_own else border.inside[:, rim_px + at]
+    sources = border.outside[:, PATCH_RADIUS_PX + 1]
+    places = sources if has_own else border.inside[:, _MAX_RIM_PX + PATCH_RADIUS_PX + 1]
     sharp, sharp_valid = _patches(scene.image, sources, scene.sources)
     soft, soft_valid = _patches(scene.painted, places, scene.sources if has_own else scene.hole)
     both = sharp_valid & soft_valid

@@ -21,8 +21,10 @@ _MAX_CELLS = 256
 _CERTAIN_SIGMAS = np.float32(2)
 """A difference smaller than so many of its standard errors is left alone."""
 
-_CLEAR_POWER = 4
-_MAX_POWER = 9
+_MIN_CELLS = 8
+_SHARED_FRAC = 0.4
+_CLEAR_POWER = 3
+_MAX_POWER = 25
 """See ``_worth``."""
 
 _FLOOR = np.float32(2e-4)
@@ -131,10 +133,13 @@ def _push(sums: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.
 def _worth(own: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
     """How much of the first series' own differences, (h, w), 0 to 1, is more than chance; the other series are chance.
 
-    Asked of all cells together first, so that one edge of the picture that ends here is not enough.
+    Asked of all cells together first, so that one edge of the picture that ends here is not enough. A few cells are no
+    witnesses: what all values have in common must be settled before.
     """
     power = np.square(own).sum(axis=-1)
-    typical = np.median(power[seen], axis=0)
+    if np.count_nonzero(seen) < _MIN_CELLS:
+        return np.zeros(seen.shape, np.float32)
+    typical = np.quantile(power[seen], _SHARED_FRAC, axis=0)
     usual = typical[1:].max() + _FLOOR**2
     overall = max(0.0, 1 - _CLEAR_POWER * usual / max(typical[0], usual))
     chance = _around(power[..., 1:].mean(axis=-1)) / np.maximum(_around(seen.astype(np.float32)), 1) + _FLOOR**2

@@ -12,7 +12,9 @@ __all__ = ["Tone"]
 
 _MAX_SHIFT = np.float32(0.3)
 _MAX_SLOPE = np.float32(0.4)
-_CERTAIN_SIGMAS = np.float32(1.5)
+_CERTAIN_RATIO = np.float32(2)
+"""How many times the largest that chance gives a shift or slope must be to count; the more, the fuller."""
+
 _FLOOR = np.float32(2e-4)
 _LEVEL_PRIOR = np.float32(0.015**2)
 """Variance of levels that a contrast needs to show in; a flat ring tells of a shift alone."""
@@ -101,4 +103,4 @@ class Tone:
 
 
 def _certain(value: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.maximum(0, 1 - _CERTAIN_SIGMAS**2 * noise / np.maximum(value**2, noise)).astype(np.float32)
+    return np.maximum(0, 1 - _CERTAIN_RATIO**2 * noise / np.maximum(value**2, noise)).astype(np.float32)
