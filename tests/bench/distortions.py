@@ -26,11 +26,11 @@ def perfect(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.f
 
 
 def darker(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    return from_lab(to_lab(truth) - (5, 0, 0))
+    return from_lab(to_lab(truth) - np.array((5, 0, 0)))
 
 
 def tinted(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    return from_lab(to_lab(truth) + (0, 4, 5))
+    return from_lab(to_lab(truth) + np.array((0, 4, 5)))
 
 
 def flatter(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -11,7 +11,9 @@ from overpaint_backend.imaging.color import to_linear
 from overpaint_backend.imaging.mask import distance
 
 RING_PX = 16
-_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
 _TO_RGB = np.linalg.inv(_TO_XYZ)
 _WHITE = _TO_XYZ.sum(axis=1)
 _INVISIBLE = 1 / 255

@@ -17,7 +17,7 @@ __all__ = ["DEPTH_PX", "Border", "find_border"]
 DEPTH_PX = 24
 """How far profiles go to each side."""
 
-_MAX_PROFILES = 6000
+_MAX_PROFILES = 2500
 _NORMAL_PX = 4
 """How far around a border pixel its direction is judged from; even a staircase looks straight over that."""
 

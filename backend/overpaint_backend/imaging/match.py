@@ -33,6 +33,8 @@ _MIN_PROFILES = 8
 """With fewer there is nothing to tell a seam from a detail by."""
 
 _MIN_CELLS = 4
+"""The same for cells along the border."""
+
 _OWN_VERSION = np.float32(1e-4)
 """A known pixel that comes back with less difference was passed through, not painted."""
 
@@ -48,11 +50,21 @@ _MIN_RIM_PX, _MAX_RIM_PX = 4, 14
 _RIM_CONTRAST = 1.6
 """How many times steeper than elsewhere paint is where a spoiled rim begins and ends."""
 
+_PATTERN_RATIO = 1.2
+"""And than anything in the picture beside it: what has such edges all over is a pattern."""
+
 _SIGN_BLOCK, _SIGN_SERIES = 6, 4
+"""How many profiles share a coin, and how often all coins are tossed, to see what steps without a common sign add up to."""
+
 _EDGE_RATIO = 6
 _VISIBLE = np.float32(0.02)
+"""A step larger than so many usual ones and this is an edge of the picture; no profile may claim more for a seam."""
+
 _GROUP_PX = 32
+"""Patches within so many px agree on one softness."""
+
 _BLOCK_ROWS = 32
+"""Rows that are corrected at a time, so that they stay in the processor's cache."""
 
 
 def match(
@@ -147,7 +159,7 @@ class _Correction:
         height, width = scene.hole.shape
         gain = np.tile(self.tone.gain, width)
         offset = np.tile(self.tone.offset, width)
-        fields = [field.rows((height, width)) for field in self.fields]
+        fields = [field.rows((height, width)) for field in self.fields if not field.is_flat_zero]
         painted = sharpen(scene.painted, self.softness_px) if self.softness_px else scene.painted
         for top in range(0, height, _BLOCK_ROWS):
             rows = np.s_[top : top + _BLOCK_ROWS]
@@ -289,7 +301,10 @@ def _rim(profiles: _Profiles) -> int:
 
     Such a rim has an edge to both sides all along the border.
     """
-    def steepness(first: NDArray[np.float32], second: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray:
+
+    def steepness(
+        first: NDArray[np.float32], second: NDArray[np.float32], valid: NDArray[np.bool_]
+    ) -> NDArray:
         steps = np.minimum(np.abs(first - second).mean(axis=-1), 0.25) * valid
         return steps.sum(axis=0) / np.maximum(valid.sum(axis=0), 1)
 
@@ -302,7 +317,8 @@ def _rim(profiles: _Profiles) -> int:
     spread = (inner[:-2] + inner[1:-1] + inner[2:]) / 3
     depth = _MIN_RIM_PX + int(np.argmax(spread[_MIN_RIM_PX - 2 : _MAX_RIM_PX - 2]))
     far_edge = spread[depth - 2]
-    bound = _RIM_CONTRAST * usual + _VISIBLE
+    # A pattern has such edges outside, too.
+    bound = max(_RIM_CONTRAST * usual + _VISIBLE, _PATTERN_RATIO * float(outer.max()))
     return depth + 1 if edge > bound and far_edge > bound else 0
 
 

@@ -76,10 +76,15 @@ class Field:
         ).reshape(*grid, len(series), channels)
         return cls(cell_px, _push(sums, gather(np.ones_like(weights)))[..., 0, :])
 
+    @property
+    def is_flat_zero(self) -> bool:
+        """Whether there is nothing in it."""
+        return not self.values.any()
+
     def rows(self, shape: tuple[int, int]) -> _Rows:
         """Read the field row by row over a picture of ``shape``."""
-        across = np.einsum("xw,hwc->hxc", stretch(shape[1], self.values.shape[1], self.cell_px), self.values)
-        flat = across.reshape(len(across), -1).astype(np.float32)
+        across = stretch(shape[1], self.values.shape[1], self.cell_px) @ self.values
+        flat = across.reshape(len(across), -1)
         return _Rows(stretch(shape[0], self.values.shape[0], self.cell_px), flat)
 
 
@@ -120,8 +125,9 @@ def _push(sums: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.
         base = np.zeros_like(sums)
     else:
         coarse = _push(_halve(sums), _halve(counts))
-        base = np.einsum("yh,hwkc->ywkc", stretch(height, coarse.shape[0], 2), coarse)
-        base = np.einsum("xw,ywkc->yxkc", stretch(width, coarse.shape[1], 2), base)
+        flat = coarse.reshape(*coarse.shape[:2], -1)
+        base = stretch(width, coarse.shape[1], 2) @ np.tensordot(stretch(height, coarse.shape[0], 2), flat, 1)
+        base = base.reshape(sums.shape)
     # A cell with one value or two says less than one with a row of them.
     own = (sums - base * counts[..., None, None]) / (counts[..., None, None] + 1)
     if sums.shape[2] == 1:
@@ -142,7 +148,9 @@ def _worth(own: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.floa
     typical = np.quantile(power[seen], _SHARED_FRAC, axis=0)
     usual = typical[1:].max() + _FLOOR**2
     overall = max(0.0, 1 - _CLEAR_POWER * usual / max(typical[0], usual))
-    chance = _around(power[..., 1:].mean(axis=-1)) / np.maximum(_around(seen.astype(np.float32)), 1) + _FLOOR**2
+    chance = (
+        _around(power[..., 1:].mean(axis=-1)) / np.maximum(_around(seen.astype(np.float32)), 1) + _FLOOR**2
+    )
     power = np.maximum(power[..., 0], _FLOOR**2)
     share = np.maximum(0, 1 - _CERTAIN_SIGMAS**2 * chance / power)
     return overall * share * np.minimum(1, np.sqrt(_MAX_POWER * typical[0] / power))

@@ -39,7 +39,8 @@ def measure_softness(
     """Compare patches of a picture with such of paint.
 
     Args:
-        sharp, soft: (n, 2r + 1, 2r + 1) float32 luma, r = ``PATCH_RADIUS_PX``; a patch lies near its counterpart.
+        sharp: (n, 2r + 1, 2r + 1) float32 luma of the picture, r = ``PATCH_RADIUS_PX``.
+        soft: the same of the paint, each patch near its counterpart.
         groups: (n,) which patches are neighbors.
 
     Returns:
@@ -70,7 +71,9 @@ def sharpen(picture: NDArray[np.float32], softness_px: float) -> NDArray[np.floa
         padded = np.pad(picture, pad, mode="edge")
         picture = np.zeros_like(picture)
         for tap, weight in enumerate(_inverse(softness_px)):
-            picture += weight * (padded[tap:][: len(picture)] if axis == 0 else padded[:, tap:][:, : picture.shape[1]])
+            picture += weight * (
+                padded[tap:][: len(picture)] if axis == 0 else padded[:, tap:][:, : picture.shape[1]]
+            )
     return picture
 
 
@@ -79,7 +82,7 @@ def _energy(patches: NDArray[np.float32], kernel: NDArray) -> NDArray[np.float32
     size = patches.shape[1]
     pad = (size - len(kernel)) // 2
     placed = np.pad(kernel, pad).astype(np.float32).ravel()
-    return np.square(patches.reshape(len(patches), -1) @ placed)
+    return np.square(patches.reshape(len(patches), size * size) @ placed)
 
 
 def _laplacian() -> NDArray:
