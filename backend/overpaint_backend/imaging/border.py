@@ -32,7 +32,7 @@ class Border:
         array, or is nothing to learn from.
     """
 
-    places: NDArray[np.float32]
+    places: NDArray[np.floating]
     inside: NDArray[np.intp]
     outside: NDArray[np.intp]
     inside_valid: NDArray[np.bool_]
@@ -78,7 +78,7 @@ def _crossings(
     return pairs[0][::stride], pairs[1][::stride]
 
 
-def _normals(hole: NDArray[np.bool_], outer: NDArray[np.intp]) -> NDArray[np.float32]:
+def _normals(hole: NDArray[np.bool_], outer: NDArray[np.intp]) -> NDArray[np.floating]:
     """Unit vectors out of the hole, (N, 2): away from the mean position of its pixels nearby."""
     reach = np.arange(-_NORMAL_PX, _NORMAL_PX + 1)
     offsets = np.stack(np.meshgrid(reach, reach, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -94,7 +94,7 @@ def _normals(hole: NDArray[np.bool_], outer: NDArray[np.intp]) -> NDArray[np.flo
 
 
 def _walk(
-    positions: NDArray[np.float32], allowed: NDArray[np.bool_]
+    positions: NDArray[np.floating], allowed: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """The pixels at ``positions``, clipped to the array, and which of them come before the first that is not allowed."""
     pixels = np.rint(positions).astype(np.intp)

@@ -106,8 +106,8 @@ def match(
 class _Scene:
     """painted, image: (H, W, 3) float32. hole, sources: (H, W) bool, painted and known; disjoint."""
 
-    painted: NDArray[np.float32]
-    image: NDArray[np.float32]
+    painted: NDArray[np.floating]
+    image: NDArray[np.floating]
     hole: NDArray[np.bool_]
     sources: NDArray[np.bool_]
 
@@ -121,9 +121,9 @@ class _Profiles:
     """
 
     border: Border
-    paint: NDArray[np.float32]
-    own: NDArray[np.float32]
-    truth: NDArray[np.float32]
+    paint: NDArray[np.floating]
+    own: NDArray[np.floating]
+    truth: NDArray[np.floating]
 
     @property
     def has_own(self) -> bool:
@@ -141,8 +141,8 @@ class _Steps:
     """
 
     valid: NDArray[np.bool_]
-    level: NDArray[np.float32]
-    change: NDArray[np.float32]
+    level: NDArray[np.floating]
+    change: NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class _Correction:
     fields: Sequence[Field]
     rim_px: int
 
-    def apply(self, scene: _Scene, result: NDArray[np.float32]) -> None:
+    def apply(self, scene: _Scene, result: NDArray[np.floating]) -> None:
         """Write the corrected paint into the (H, W, 3) ``result`` where the scene has a hole or no source."""
         height, width = scene.hole.shape
         gain = np.tile(self.tone.gain, width)
@@ -176,7 +176,7 @@ class _Correction:
 
 
 def _plan(scene: _Scene, border: Border) -> _Correction:
-    def take(picture: NDArray[np.float32], pixels: NDArray[np.intp]) -> NDArray[np.float32]:
+    def take(picture: NDArray[np.floating], pixels: NDArray[np.intp]) -> NDArray[np.floating]:
         return picture[pixels[..., 0], pixels[..., 1]]
 
     profiles = _Profiles(
@@ -280,8 +280,8 @@ def _steps(profiles: _Profiles, rim_px: int) -> tuple[_Steps, list[_Steps]]:
 
 
 def _step(
-    line: NDArray[np.float32], valid: NDArray[np.bool_], first: int, width: int
-) -> tuple[_Steps, NDArray[np.float32]]:
+    line: NDArray[np.floating], valid: NDArray[np.bool_], first: int, width: int
+) -> tuple[_Steps, NDArray[np.floating]]:
     """The step from pixel ``first`` of the lines, ``width`` px wide, and the slopes nearby, (N, 3, ``_SLOPES_PX``)."""
     last = first + width
     steps = _Steps(
@@ -303,7 +303,7 @@ def _rim(profiles: _Profiles) -> int:
     """
 
     def steepness(
-        first: NDArray[np.float32], second: NDArray[np.float32], valid: NDArray[np.bool_]
+        first: NDArray[np.floating], second: NDArray[np.floating], valid: NDArray[np.bool_]
     ) -> NDArray:
         steps = np.minimum(np.abs(first - second).mean(axis=-1), 0.25) * valid
         return steps.sum(axis=0) / np.maximum(valid.sum(axis=0), 1)
@@ -334,8 +334,8 @@ def _softness(scene: _Scene, border: Border, tone: Tone, has_own: bool) -> float
 
 
 def _patches(
-    picture: NDArray[np.float32], centers: NDArray[np.intp], allowed: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    picture: NDArray[np.floating], centers: NDArray[np.intp], allowed: NDArray[np.bool_]
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """(N, d, d, 3) around ``centers``, and which of them lie wholly where it is ``allowed``."""
     reach = np.arange(-PATCH_RADIUS_PX, PATCH_RADIUS_PX + 1)
     rows = centers[:, 0, None, None] + reach[None, :, None]
@@ -348,8 +348,8 @@ def _patches(
 
 
 def _mean(
-    values: NDArray[np.float32], valid: NDArray[np.bool_], depth_px: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    values: NDArray[np.floating], valid: NDArray[np.bool_], depth_px: int
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """(N, 3) means over the valid ones of the first pixels, and (N,) 1 where there are any, else 0."""
     part = valid[:, :depth_px, None]
     counts = part.sum(axis=1)

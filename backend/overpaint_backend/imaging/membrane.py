@@ -39,16 +39,16 @@ class Field:
     """
 
     cell_px: int
-    values: NDArray[np.float32]
+    values: NDArray[np.floating]
 
     @classmethod
     def solve(
         cls,
         shape: tuple[int, int],
-        places: NDArray[np.float32],
-        values: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        noise: NDArray[np.float32] | None = None,
+        places: NDArray[np.floating],
+        values: NDArray[np.floating],
+        weights: NDArray[np.floating],
+        noise: NDArray[np.floating] | None = None,
     ) -> Field:
         """Lay a field through ``values``.
 
@@ -65,7 +65,7 @@ class Field:
         cells = np.minimum((places / cell_px).astype(np.intp), np.array(grid) - 1)
         index = cells[:, 0] * grid[1] + cells[:, 1]
 
-        def gather(column: NDArray[np.float32]) -> NDArray[np.float32]:
+        def gather(column: NDArray[np.floating]) -> NDArray[np.floating]:
             flat = np.bincount(index, column * weights, grid[0] * grid[1])
             return flat.reshape(grid).astype(np.float32)
 
@@ -92,10 +92,10 @@ class Field:
 class _Rows:
     """A Field that is stretched along its rows; along the columns it is when asked."""
 
-    down: NDArray[np.float32]
-    across: NDArray[np.float32]
+    down: NDArray[np.floating]
+    across: NDArray[np.floating]
 
-    def __getitem__(self, rows: slice) -> NDArray[np.float32]:
+    def __getitem__(self, rows: slice) -> NDArray[np.floating]:
         """(n, W * C) float32 of n rows."""
         down = self.down[rows]
         used = np.flatnonzero(down.any(axis=0))
@@ -103,7 +103,7 @@ class _Rows:
         return down[:, part] @ self.across[part]
 
 
-def stretch(length: int, cells: int, cell_px: int) -> NDArray[np.float32]:
+def stretch(length: int, cells: int, cell_px: int) -> NDArray[np.floating]:
     """(length, cells) weights that interpolate between the centers of cells, quadratically, so without kinks."""
     at = (np.arange(length) + 0.5) / cell_px - 0.5
     nearest = np.rint(at).astype(np.intp)
@@ -114,7 +114,7 @@ def stretch(length: int, cells: int, cell_px: int) -> NDArray[np.float32]:
     return weights
 
 
-def _push(sums: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.float32]:
+def _push(sums: NDArray[np.floating], counts: NDArray[np.floating]) -> NDArray[np.floating]:
     """Means by cell, (h, w, 1 + K, C), from the sums of values in it and how many there are.
 
     A coarser grid says what is common to several cells; what a cell then adds of its own is taken for as much as it
@@ -136,7 +136,7 @@ def _push(sums: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.
     return base + own
 
 
-def _worth(own: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _worth(own: NDArray[np.floating], seen: NDArray[np.bool_]) -> NDArray[np.floating]:
     """How much of the first series' own differences, (h, w), 0 to 1, is more than chance; the other series are chance.
 
     Asked of all cells together first, so that one edge of the picture that ends here is not enough. A few cells are no
@@ -156,14 +156,14 @@ def _worth(own: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.floa
     return overall * share * np.minimum(1, np.sqrt(_MAX_POWER * typical[0] / power))
 
 
-def _around(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+def _around(plane: NDArray[np.floating]) -> NDArray[np.floating]:
     """Sums over 3 × 3 cells."""
     padded = np.pad(plane, 1)
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
 
 
-def _halve(array: NDArray[np.float32]) -> NDArray[np.float32]:
+def _halve(array: NDArray[np.floating]) -> NDArray[np.floating]:
     """Sums over 2 × 2 cells; the last row and column are halves where the length is odd."""
     height, width = array.shape[:2]
     pad = ((0, height % 2), (0, width % 2), *((0, 0) for _ in array.shape[2:]))

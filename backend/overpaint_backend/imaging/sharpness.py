@@ -28,13 +28,13 @@ _NOISE_SHARE = 0.015
 _TAPS_PX = 6
 
 
-def luma(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+def luma(rgb: NDArray[np.floating]) -> NDArray[np.floating]:
     """(..., 3) to (...): a quick measure of lightness, good for comparing detail."""
     return rgb @ np.array([0.3, 0.6, 0.1], np.float32)
 
 
 def measure_softness(
-    sharp: NDArray[np.float32], soft: NDArray[np.float32], groups: NDArray[np.intp]
+    sharp: NDArray[np.floating], soft: NDArray[np.floating], groups: NDArray[np.intp]
 ) -> float:
     """Compare patches of a picture with such of paint.
 
@@ -63,7 +63,7 @@ def measure_softness(
     return float(np.interp(-wanted, -left, _SIGMAS_PX))
 
 
-def sharpen(picture: NDArray[np.float32], softness_px: float) -> NDArray[np.float32]:
+def sharpen(picture: NDArray[np.floating], softness_px: float) -> NDArray[np.floating]:
     """Undo in a (H, W, C) float32 picture a blur of ``softness_px`` > 0 as far as noise allows."""
     for axis in (0, 1):
         pad = [(0, 0)] * 3
@@ -77,7 +77,7 @@ def sharpen(picture: NDArray[np.float32], softness_px: float) -> NDArray[np.floa
     return picture
 
 
-def _energy(patches: NDArray[np.float32], kernel: NDArray) -> NDArray[np.float32]:
+def _energy(patches: NDArray[np.floating], kernel: NDArray) -> NDArray[np.floating]:
     """(n,) the square of a centered filter's answer in the middle of each patch."""
     size = patches.shape[1]
     pad = (size - len(kernel)) // 2
@@ -105,7 +105,7 @@ def _convolve(small: NDArray, large: NDArray) -> NDArray:
     return result
 
 
-def _inverse(sigma_px: float) -> NDArray[np.float32]:
+def _inverse(sigma_px: float) -> NDArray[np.floating]:
     """Taps of the Wiener filter for a Gaussian blur along one axis, summing to 1."""
     frequencies = np.fft.fftfreq(64) * 2 * np.pi
     passed = np.exp(-np.square(sigma_px * frequencies) / 2)

@@ -28,9 +28,9 @@ _ROUNDS = 3
 class Tone:
     """``value + shift + slope * (value - pivot)``, each (3,) float32."""
 
-    shift: NDArray[np.float32]
-    slope: NDArray[np.float32]
-    pivot: NDArray[np.float32]
+    shift: NDArray[np.floating]
+    slope: NDArray[np.floating]
+    pivot: NDArray[np.floating]
 
     @classmethod
     def none(cls) -> Tone:
@@ -39,7 +39,7 @@ class Tone:
         return cls(zero, zero, zero)
 
     @classmethod
-    def fit(cls, level: NDArray[np.float32], change: NDArray[np.float32]) -> Tone:
+    def fit(cls, level: NDArray[np.floating], change: NDArray[np.floating]) -> Tone:
         """Find what turns one color of each pair into the other, heeding no outliers.
 
         Args:
@@ -64,7 +64,7 @@ class Tone:
 
     @classmethod
     def _bounded(
-        cls, shift: NDArray[np.float32], slope: NDArray[np.float32], pivot: NDArray[np.float32]
+        cls, shift: NDArray[np.floating], slope: NDArray[np.floating], pivot: NDArray[np.floating]
     ) -> Tone:
         slope = np.clip(slope, -_MAX_SLOPE, _MAX_SLOPE)
         # The levels lie halfway between the colors, a tone starts from the first.
@@ -83,16 +83,16 @@ class Tone:
         return Tone(shift, self.slope * _certain(self.slope, slope_noise), self.pivot)
 
     @property
-    def gain(self) -> NDArray[np.float32]:
+    def gain(self) -> NDArray[np.floating]:
         """(3,) factor; applied before ``offset``."""
         return 1 + self.slope
 
     @property
-    def offset(self) -> NDArray[np.float32]:
+    def offset(self) -> NDArray[np.floating]:
         """(3,) what is added after ``gain``."""
         return self.shift - self.slope * self.pivot
 
-    def apply(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    def apply(self, rgb: NDArray[np.floating]) -> NDArray[np.floating]:
         """Correct (..., 3) float32."""
         return rgb * self.gain + self.offset
 
@@ -102,5 +102,5 @@ class Tone:
         return Tone(self.offset * other.gain + other.offset, slope, np.zeros_like(slope))
 
 
-def _certain(value: NDArray[np.float32], noise: NDArray[np.float32]) -> NDArray[np.float32]:
+def _certain(value: NDArray[np.floating], noise: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.maximum(0, 1 - _CERTAIN_RATIO**2 * noise / np.maximum(value**2, noise)).astype(np.float32)
