@@ -31,6 +31,7 @@ from .composite import cut_layer
 from .decode import decode, decode_mask
 from .edges import Area, expand_area, selected_area
 from .encode import encode
+from .match import match
 from .preview import MAX_PREVIEW_PIXELS, Backdrop
 from .raster import Raster
 from .resample import bounded_size, resize
@@ -84,7 +85,7 @@ class FillOutput:
     target: where it goes, in canvas coordinates from before the operation.
     pixel_format, color: as in the job.
     data: its straight-alpha pixels, rows top to bottom.
-    timings_ms: milliseconds by stage: ``decode``, ``mask``, ``engine``, ``composite``, ``encode``.
+    timings_ms: milliseconds by stage: ``decode``, ``mask``, ``engine``, ``match``, ``composite``, ``encode``.
     """
 
     target: Rect
@@ -193,6 +194,9 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
         raise EngineError(
             "The engine returned numbers that are no colors. Try another seed or another engine."
         )
+    request = prepared.request
+    with clock.stage("match"):
+        painted = match(painted, request.image, request.mask, request.known)
     with clock.stage("composite"):
         layer = cut_layer(painted, prepared.alpha)
     with clock.stage("encode"):

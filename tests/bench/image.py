@@ -1,0 +1,169 @@
+"""How well seams disappear and what our part of a fill costs.
+
+    python -m tests.bench.image [--cases FOLDER] [--rounds 5]
+
+Engines that know the truth and spoil it paint into photographs. Printed by distortion are median and p95 CIEDE2000 near the
+border and the ratio of gradients across it, means over all pictures and selections, and how many of these keep the bounds:
+without correction, with the usual recipe (biased means and deviations in Lab, eroded and blurred mask), and with ours. Then
+the cost of everything but the engine, by stage, as multiples of a copy of the Context's bytes in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from overpaint_backend.engines.base import FillRequest, FillResult, OnStep
+from overpaint_backend.imaging.mask import distance
+from overpaint_backend.imaging.match import match
+from overpaint_backend.imaging.pipeline import FillJob, run_fill
+from overpaint_client.context import ContextHints, plan_context
+from overpaint_protocol.geometry import Rect, Size
+from overpaint_protocol.messages import Remove
+from overpaint_protocol.pixels import ColorSpace, PixelFormat
+
+from .distortions import DISTORTIONS, passing_through
+from .mean_std import blend_alpha, match_mean_std
+from .seam_metrics import SeamFigures
+
+GROW_PX, BLEND_PX = 4, 12
+BOUNDS = SeamFigures(1.5, 4.0, 1.10)
+_CANVAS = Size(4096, 4096)
+_SELECTION = Rect(1200, 1500, 1500, 1000)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cases", type=Path, help="a folder with more pictures")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    files = [Path(__file__).parents[1] / "data" / "china.jpg"]
+    if options.cases:
+        files += sorted(options.cases.rglob("*.jpg"))
+    print_seams([load(file) for file in files])
+    print_cost(options.rounds)
+
+
+def load(file: Path) -> NDArray[np.float32]:
+    return np.asarray(Image.open(file).convert("RGB"), np.float32) / 255
+
+
+def selections(height: int, width: int) -> Iterator[NDArray[np.bool_]]:
+    """An ellipse, a rectangle, a side, a small square."""
+    rows, columns = np.mgrid[:height, :width]
+    yield ((rows / height - 0.5) / 0.2) ** 2 + ((columns / width - 0.45) / 0.18) ** 2 < 1
+    yield (abs(rows / height - 0.4) < 0.15) & (abs(columns / width - 0.6) < 0.17)
+    yield columns > 0.75 * width
+    yield (abs(rows - 0.6 * height) < 30) & (abs(columns - 0.3 * width) < 30)
+
+
+def soft_alpha(selection: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """What a layer with grown and blended edges has, (H, W) float32."""
+    away = np.minimum(distance(selection, GROW_PX + BLEND_PX), GROW_PX + BLEND_PX + 1)
+    return np.clip(1 - (away - GROW_PX) / (BLEND_PX + 1), 0, 1).astype(np.float32)
+
+
+def lay_over(image: NDArray, painted: NDArray, alpha: NDArray) -> NDArray:
+    return image + alpha[..., None] * (painted - image)
+
+
+def print_seams(pictures: list[NDArray[np.float32]]) -> None:
+    print(f"{'engine':26}{'uncorrected':>22}{'usual recipe':>22}{'ours':>22}   in bounds")
+    for name, distortion in DISTORTIONS.items():
+        for kind, engine in (("", distortion), (", surroundings kept", passing_through(distortion))):
+            figures: list[list[SeamFigures]] = [[], [], []]
+            for truth in pictures:
+                for selection in selections(*truth.shape[:2]):
+                    alpha = soft_alpha(selection)
+                    hole = alpha > 0
+                    # What lies under the selection is nothing to learn from.
+                    image = np.where(selection[..., None], np.float32(0.3), truth)
+                    painted = engine(truth, hole).astype(np.float32)
+                    ours = match(painted, image, alpha, np.ones_like(hole))
+                    usual = match_mean_std(painted, image, hole)
+                    for column, picture, blend in zip(
+                        figures, (painted, usual, ours), (alpha, blend_alpha(hole), alpha), strict=True
+                    ):
+                        composite = lay_over(truth, picture, blend)
+                        column.append(SeamFigures.measure(composite, truth, selection, hole))
+            kept = sum(all(np.array(astuple(one)) <= astuple(BOUNDS)) for one in figures[2])
+            cells = "".join(
+                "{:10.2f}{:6.2f}{:6.2f}".format(*np.mean([astuple(one) for one in column], axis=0))
+                for column in figures
+            )
+            print(f"{name + kind:26}{cells}   {kept} of {len(figures[2])}", flush=True)
+
+
+class _Passing:
+    """An engine that returns what it got, in no time."""
+
+    def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
+        return FillResult(request.image)
+
+    def close(self) -> None:
+        pass
+
+
+def print_cost(rounds: int) -> None:
+    """A Remove of 1500 × 1000 px in 4096² RGBA8."""
+    context = plan_context(_SELECTION, _CANVAS, ContextHints())
+    pixels = np.random.default_rng(0).integers(0, 256, (context.height, context.width, 4), np.uint8)
+    pixels[..., 3] = 255
+    mask = np.zeros(pixels.shape[:2], np.uint8)
+    left, top = _SELECTION.x - context.x, _SELECTION.y - context.y
+    mask[top : top + _SELECTION.height, left : left + _SELECTION.width] = 255
+    job = FillJob(
+        canvas=_CANVAS,
+        context=context,
+        operation=Remove(),
+        image_bands=(pixels.tobytes(),),
+        image_size=context.size,
+        pixel_format=PixelFormat.RGBA8,
+        color=ColorSpace.SRGB,
+        mask_bands=(mask.tobytes(),),
+        seed=0,
+    )
+    copies, runs = [], []
+    target = np.empty_like(pixels)
+    for _ in range(rounds):
+        start = time.perf_counter()
+        np.copyto(target, pixels)
+        copies.append((time.perf_counter() - start) * 1000)
+        runs.append(run_fill(job, _Passing(), lambda step: None).timings_ms)
+    copy_ms = statistics.median(copies)
+    stages = {stage: statistics.median(run[stage] for run in runs) for stage in runs[0] if stage != "engine"}
+    if "match" not in stages:
+        stages["match"] = _match_cost(pixels, mask, rounds)
+    print(f"\ncopy of the Context ({context.size} px, RGBA8): {copy_ms:.1f} ms")
+    for stage, took_ms in (*stages.items(), ("all", sum(stages.values()))):
+        print(f"{stage:12}{took_ms:8.1f} ms{took_ms / copy_ms:8.1f} x")
+
+
+def _match_cost(pixels: NDArray[np.uint8], mask: NDArray[np.uint8], rounds: int) -> float:
+    """Milliseconds, of an engine that is too dark everywhere, over the window that a layer needs."""
+    image = pixels[..., :3].astype(np.float32) / 255
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    reach = 32
+    box = np.s_[rows[0] - reach : rows[-1] + reach, columns[0] - reach : columns[-1] + reach]
+    image = np.ascontiguousarray(image[box])
+    painted, soft = image * np.float32(0.95), mask[box] / np.float32(255)
+    known = np.ones(soft.shape, bool)
+    took = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        match(painted, image, soft, known)
+        took.append((time.perf_counter() - start) * 1000)
+    return statistics.median(took)
+
+
+if __name__ == "__main__":
+    main()
