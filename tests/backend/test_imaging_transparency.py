@@ -16,7 +16,7 @@ from overpaint_backend.imaging.raster import Raster, component_dtype
 from overpaint_backend.imaging.transparency import known_pixels, over_gray, without_hidden
 from overpaint_protocol.errors import NothingToSample
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import Fill
+from overpaint_protocol.messages import Edges, Fill
 from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
 CANVAS = Size(72, 64)
@@ -58,6 +58,7 @@ def job(pixels: np.ndarray, pixel_format: PixelFormat, mask: np.ndarray) -> Fill
         color=ColorSpace.SRGB,
         mask_bands=(mask.tobytes(),),
         seed=0,
+        edges=Edges(grow_px=0, blend_px=0),
     )
 
 

@@ -22,11 +22,13 @@ from overpaint_client.testing.fake_editor import FakeEditor
 from overpaint_client.testing.kinds import DocumentKind
 from overpaint_protocol import connection
 from overpaint_protocol.geometry import Margins, Point, Rect, Size
-from overpaint_protocol.messages import Edit, Expand, Fill, Remove
+from overpaint_protocol.messages import Edges, Edit, Expand, Fill, Remove
 from overpaint_protocol.pixels import PixelFormat
 
 SIZE = Size(40, 30)
 WAIT_S = 40.0
+PROTECTED = Edges(grow_px=0, blend_px=0)
+"""What was not selected stays, so that a layer is the selection exactly."""
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,10 @@ class Artist:
     def open(self, title="photo", size=SIZE, path=""):
         return self.editor.open_document(title, size, picture(size), path)
 
-    def ask(self, operation=None, engine="test-invert", **options):
-        return self.controller.submit(EditRequest(operation=operation or Fill(), engine=engine, **options))
+    def ask(self, operation=None, engine="test-invert", edges=PROTECTED, **options):
+        return self.controller.submit(
+            EditRequest(operation=operation or Fill(), engine=engine, edges=edges, **options)
+        )
 
     def wait(self, job, *phases, timeout_s=WAIT_S):
         wanted = phases or (JobPhase.DONE, JobPhase.FAILED, JobPhase.OFFERED, JobPhase.CANCELLED)
