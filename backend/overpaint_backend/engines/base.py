@@ -94,7 +94,8 @@ class FillResult:
     """A painted picture.
 
     image: (H, W, 3) float32 of the request's size, finite; values outside [0, 1] are kept where the document can hold
-        them, pixels outside the mask are ignored.
+        them. Outside the mask: the request's own pixels, or the engine's version of them, which tells how far it is off in
+        color and sharpness; they are not shown.
     """
 
     image: NDArray[np.float32]

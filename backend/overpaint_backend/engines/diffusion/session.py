@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint_backend.engines.base import Device, FillRequest, FillResult, MakeRoom, OnStep
+from overpaint_backend.engines.base import Device, FillRequest, FillResult, MakeRoom, OnStep, OperationName
 from overpaint_backend.models.companions import Companions
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.loras import choose_loras
@@ -95,8 +95,9 @@ class DiffusionSession:
             raise EngineError(
                 "The model calculated itself into nothing. Try another seed, or fewer steps and less guidance."
             )
+        own = self._own(request)
         images = [
-            np.where(hole[..., None], picture, request.image).astype(np.float32, copy=False)
+            np.where(own[..., None], picture, request.image).astype(np.float32, copy=False)
             for picture in painted
         ]
         progress.tell(1.0, lambda: images[0])
@@ -107,6 +108,18 @@ class DiffusionSession:
         self._model = None
         self._starts.clear()
         free_unused()
+
+    def _own(self, request: FillRequest) -> NDArray[np.bool_]:
+        """Where the result shows what the model made, (H, W): the hole, and around it what it saw in the same pass.
+
+        Its version of the surroundings tells its shifts. What an edit changes there is meant, so it tells nothing.
+        """
+        own = request.mask > 0
+        scale = self._loaded().placement.thrift.scale
+        if request.operation is not OperationName.EDIT and len(self._starts.windows(request, scale)) == 1:
+            seen = self._starts.frame(request, scale).window
+            own[seen.top : seen.bottom, seen.left : seen.right] = True
+        return own
 
     def _paint_all(
         self, request: FillRequest, seeds: Sequence[int], progress: Progress
