@@ -7,7 +7,7 @@ meet, only detail can break, never the color.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -23,8 +23,12 @@ _SOFTNESS_PX = 1.5
 
 
 def copy_detail(
-    picture: Picture, draft: NDArray[np.float32], field: Field, factor: int
-) -> Iterator[NDArray[np.float32]]:
+    picture: Picture,
+    draft: NDArray[np.float32],
+    field: Field,
+    factor: int,
+    on_part: Callable[[float], None],
+) -> NDArray[np.float32]:
     """Fill the hole of ``picture``.
 
     Args:
@@ -32,9 +36,7 @@ def copy_detail(
         draft: (ceil(H / factor), ceil(W / factor), 3) float32 in [0, 1], with its hole painted.
         field: of the draft.
         factor: how many pixels of the picture a pixel of the draft is wide.
-
-    Yields:
-        The picture with its hole filled in part, ``factor`` times, the same array each time, the last time complete.
+        on_part: called with the share that is done, up to 1; it may raise.
     """
     height, width = picture.hole.shape
     large = _soften(draft, _SOFTNESS_PX)
@@ -57,7 +59,8 @@ def copy_detail(
             result[rows * factor + down, columns * factor + right] = np.clip(
                 copied + (here - there), low, high
             )
-        yield result
+        on_part((down + 1) / factor)
+    return result
 
 
 def _soften(rgb: NDArray[np.float32], deviation_px: float) -> NDArray[np.float32]:

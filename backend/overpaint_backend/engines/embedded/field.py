@@ -6,7 +6,7 @@ find.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from .patches import describe, touching, whole
 from .picture import Picture
 
-__all__ = ["Field", "passes", "search"]
+__all__ = ["Field", "search"]
 
-passes = 4
-"""How often ``search`` yields."""
-
+_PASSES = 4
 _STRIDES_PX = (8, 4, 2, 1)
 _NEIGHBORS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
@@ -35,14 +33,16 @@ class Field:
     misfit: float
 
 
-def search(painted: NDArray[np.float32], picture: Picture, seed: int) -> Iterator[Field]:
+def search(
+    painted: NDArray[np.float32], picture: Picture, seed: int, on_pass: Callable[[float], None]
+) -> Field:
     """Find the field of ``painted``, (H, W, 3) float32, which is ``picture`` with its hole filled.
 
-    There must be a whole patch of sources. Yields after each pass, the later the better.
+    There must be a whole patch of sources. Calls ``on_pass`` with the share that is done, up to 1; it may raise.
     """
     random = np.random.default_rng(seed)
     finder = _Finder(painted, picture, random)
-    for _ in range(passes):
+    for done in range(1, _PASSES + 1):
         for stride in _STRIDES_PX:
             for down, right in _NEIGHBORS:
                 finder.ask_neighbors(down * stride, right * stride)
@@ -50,7 +50,8 @@ def search(painted: NDArray[np.float32], picture: Picture, seed: int) -> Iterato
         while reach >= 1:
             finder.look_around(reach, random)
             reach //= 2
-        yield finder.field()
+        on_pass(done / _PASSES)
+    return finder.field()
 
 
 class _Finder:

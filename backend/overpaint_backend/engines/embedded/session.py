@@ -13,8 +13,8 @@ from overpaint_backend.imaging.mask import grow
 from overpaint_backend.imaging.resample import extend
 from overpaint_protocol.errors import NothingToSample, UnsupportedOperation
 
-from . import field as fields
 from .detail import copy_detail
+from .field import search
 from .patches import PATCH_RADIUS_PX, whole
 from .picture import Picture, choose_window, shrink_factor, vary
 
@@ -32,6 +32,7 @@ _MAX_SKETCH_PIXELS = 25_000
 _SKETCHED = 0.1
 _DRAFTED = 0.6
 _FOUND = 0.9
+_DETAILED = 0.99
 """Shares of the time."""
 
 # The library's seed is one per process.
@@ -87,14 +88,10 @@ class EmbeddedSession:
         on_step(Step(_DRAFTED, lambda: picture.paste(draft, window)))
         if not whole(work.sources).any():
             return picture.paste(draft, window)
-        field = None
-        for done, field in enumerate(fields.search(draft, work, seed), start=1):
-            on_step(Step(_DRAFTED + (_FOUND - _DRAFTED) * done / fields.passes))
-        assert field is not None
-        filled = part.rgb
-        for done, filled in enumerate(copy_detail(part, draft, field, factor), start=1):
-            if done < factor:
-                on_step(Step(_FOUND + (1 - _FOUND) * done / factor))
+        field = search(draft, work, seed, lambda share: on_step(Step(_DRAFTED + (_FOUND - _DRAFTED) * share)))
+        filled = copy_detail(
+            part, draft, field, factor, lambda share: on_step(Step(_FOUND + (_DETAILED - _FOUND) * share))
+        )
         return picture.paste(filled, window)
 
     def _draft(self, picture: Picture, seed: int) -> NDArray[np.float32]:
