@@ -2,7 +2,8 @@
 
     python -m tests.bench.embedded [--cases FOLDER] [--rounds 2]
 
-With --cases, a folder with a manifest and its ``score.py``, both paint every case and the scorer compares them by kind. Then
+With --cases, a folder with a manifest and its ``score.py``, both paint every case and the scorer, which needs scipy and
+scikit-image in the Python of --scorer, compares them by kind. Then
 both fill 20 % of a picture of 1024 x 1024, in turns and in processes of their own, and the engine one of 4096 x 4096;
 printed are ratios of elapsed time, start included, and the peak memory of the processes. Linux only.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import statistics
 import subprocess
@@ -38,6 +38,7 @@ def main() -> None:
     """Score, then measure, or be one of the processes that are measured."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=Path, help="a folder of fill cases with its score.py")
+    parser.add_argument("--scorer", default=sys.executable, metavar="PYTHON", help="what runs score.py")
     parser.add_argument("--rounds", type=int, default=2, help="pairs of fills to time")
     parser.add_argument("--paint", nargs=4, metavar=("HOW", "IMAGE", "MASK", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -47,12 +48,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="overpaint-bench-") as scratch:
         if options.cases:
-            score(options.cases, Path(scratch))
+            score(options.cases, options.scorer, Path(scratch))
         measure(options.rounds, Path(scratch))
 
 
 def paint(how: str, image: Path, mask: Path, out: Path) -> None:
-    """Fill one file with the ``library`` or the ``engine``."""
+    """Fill one file with the ``library`` or the ``engine``; print the peak of memory in kB."""
     rgb = np.asarray(Image.open(image).convert("RGB"))
     hole = np.asarray(Image.open(mask).convert("L")) > 127
     if how == "library":
@@ -70,17 +71,18 @@ def paint(how: str, image: Path, mask: Path, out: Path) -> None:
         filled = EmbeddedEngine().open(Device()).fill(request, lambda step: None).image
         painted = np.rint(np.clip(filled, 0, 1) * 255).astype(np.uint8)
     Image.fromarray(painted).save(out, compress_level=1)
+    print(_peak_kb())
 
 
-def score(cases: Path, scratch: Path) -> None:
+def score(cases: Path, python: str, scratch: Path) -> None:
     """Let both paint all cases and print the scorer's table."""
     results = [scratch / how for how in ("library", "engine")]
     for folder in results:
         template = f"{shlex.join(_painter(folder.name))} {{image}} {{mask}} {{out}}"
-        _score(cases, "--cmd", template, "--out", str(folder))
+        _score(cases, python, "--cmd", template, "--out", str(folder))
     table = scratch / "scores.json"
     compared = [argument for folder in results for argument in ("--results", str(folder))]
-    print(_score(cases, *compared, "--json", str(table)))
+    print(_score(cases, python, *compared, "--json", str(table)))
     scores = {
         how: [case["Q"] for case in found.values()] for how, found in json.loads(table.read_text()).items()
     }
@@ -114,22 +116,24 @@ class _Cost:
 
 
 def _cost(how: str, image: Path, mask: Path, scratch: Path) -> _Cost:
-    # A process counts as its own peak what its parent held when it forked it, so the parent must stay small.
-    command = [*_painter(how), str(image), str(mask), str(scratch / "out.png")]
     started = time.monotonic()
-    process = os.posix_spawn(sys.executable, command, os.environ)
-    _, status, usage = os.wait4(process, 0)
-    if status:
-        raise SystemExit(f"{shlex.join(command)} failed")
-    return _Cost(time.monotonic() - started, usage.ru_maxrss / 1024)
+    command = [*_painter(how), str(image), str(mask), str(scratch / "out.png")]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return _Cost(time.monotonic() - started, int(said) / 1024)
+
+
+def _peak_kb() -> int:
+    """The most memory this process has held; ``ru_maxrss`` would count what its parent held as well."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def _painter(how: str) -> list[str]:
     return [sys.executable, "-m", "tests.bench.embedded", "--paint", how]
 
 
-def _score(cases: Path, *arguments: str) -> str:
-    command = [sys.executable, str(cases / "score.py"), "--set", str(cases), *arguments]
+def _score(cases: Path, python: str, *arguments: str) -> str:
+    command = [python, str(cases / "score.py"), "--set", str(cases), *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -13,6 +13,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from overpaint_backend.imaging.mask import bounds, grow
+from overpaint_backend.imaging.resample import extend
+
 from .field import Field
 from .picture import Picture
 
@@ -40,14 +43,15 @@ def copy_detail(
     """
     height, width = picture.hole.shape
     large = _soften(draft, _SOFTNESS_PX)
+    rim = grow(picture.hole, 1) & picture.sources
     result = picture.rgb.copy()
     low, high = _range(picture)
     cells_down, cells_right = draft.shape[:2]
     missing = ((0, cells_down * factor - height), (0, cells_right * factor - width))
-    holes = np.pad(picture.hole, missing).reshape(cells_down, factor, cells_right, factor)
+    cells = np.pad(picture.hole | rim, missing).reshape(cells_down, factor, cells_right, factor)
     for down in range(factor):
         for right in range(factor):
-            rows, columns = np.nonzero(holes[:, down, :, right])
+            rows, columns = np.nonzero(cells[:, down, :, right])
             source_rows, source_columns = np.divmod(field.sources[rows, columns], cells_right)
             here = _between(large, rows, columns, down, right, factor)
             there = _between(large, source_rows, source_columns, down, right, factor)
@@ -56,11 +60,27 @@ def copy_detail(
                 np.minimum(source_rows * factor + down, height - 1),
                 np.minimum(source_columns * factor + right, width - 1),
             ]
-            result[rows * factor + down, columns * factor + right] = np.clip(
-                copied + (here - there), low, high
-            )
+            result[rows * factor + down, columns * factor + right] = copied + (here - there)
         on_part((down + 1) / factor)
+    _close_seam(result, picture, rim)
+    np.clip(result, low, high, out=result, where=picture.hole[..., None])
     return result
+
+
+def _close_seam(result: NDArray[np.float32], picture: Picture, rim: NDArray[np.bool_]) -> None:
+    """Move the fill, in place, so that it meets what is known; the further inside, the more evenly.
+
+    By how much to move shows on the rim, the known pixels next to the hole: ``result`` has there what the fill would
+    have put, and gets what is known again.
+    """
+    box = bounds(picture.hole | rim)
+    if box is None or not rim.any():
+        return
+    window = np.s_[box.top : box.bottom, box.left : box.right]
+    part = result[window]
+    membrane = extend(picture.rgb[window] - part, rim[window])
+    part += membrane
+    part[~picture.hole[window]] = picture.rgb[window][~picture.hole[window]]
 
 
 def _soften(rgb: NDArray[np.float32], deviation_px: float) -> NDArray[np.float32]:
