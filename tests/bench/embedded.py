@@ -3,8 +3,7 @@
     python -m tests.bench.embedded [--cases FOLDER] [--rounds 2]
 
 With --cases, a folder with a manifest and its ``score.py``, both paint every case and the scorer, which needs scipy and
-scikit-image in the Python of --scorer, compares them by kind. Then
-both fill 20 % of a picture of 1024 x 1024, in turns and in processes of their own, and the engine one of 4096 x 4096;
+scikit-image in the Python of --scorer, compares them by kind. Then both fill 20 % of a picture of 1024 x 1024, in turns and in processes of their own, and the engine one of 4096 x 4096;
 printed are ratios of elapsed time, start included, and the peak memory of the processes. Linux only.
 """
 
@@ -36,7 +35,7 @@ _HOLE_SHARE = 0.2
 
 def main() -> None:
     """Score, then measure, or be one of the processes that are measured."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cases", type=Path, help="a folder of fill cases with its score.py")
     parser.add_argument("--scorer", default=sys.executable, metavar="PYTHON", help="what runs score.py")
     parser.add_argument("--rounds", type=int, default=2, help="pairs of fills to time")
@@ -63,7 +62,7 @@ def paint(how: str, image: Path, mask: Path, out: Path) -> None:
         painted = patchmatch.inpaint(rgb, hole, patch_size=3)
     else:
         request = FillRequest(
-            image=rgb.astype(np.float32) / 255,
+            image=rgb.astype(np.float32) / np.float32(255),
             mask=hole.astype(np.float32),
             known=np.ones(hole.shape, np.bool_),
             operation=OperationName.FILL,

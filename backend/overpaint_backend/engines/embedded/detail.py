@@ -17,6 +17,7 @@ from overpaint_backend.imaging.mask import bounds, grow
 from overpaint_backend.imaging.resample import extend
 
 from .field import Field
+from .patches import convolve
 from .picture import Picture
 
 __all__ = ["copy_detail"]
@@ -89,10 +90,8 @@ def _soften(rgb: NDArray[np.float32], deviation_px: float) -> NDArray[np.float32
     places = np.arange(-radius, radius + 1)
     weights = np.exp(-(places**2) / (2 * deviation_px**2))
     weights = (weights / weights.sum()).astype(np.float32)
-    height, width = rgb.shape[:2]
     padded = np.pad(rgb, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
-    across = sum(weight * padded[:, shift : shift + width] for shift, weight in enumerate(weights))
-    return np.asarray(sum(weight * across[shift : shift + height] for shift, weight in enumerate(weights)))
+    return convolve(padded, weights, weights)
 
 
 def _between(

@@ -24,13 +24,12 @@ _NEIGHBORS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """sources: (H, W) int64, for each pixel of the hole the flat index of the known pixel it resembles.
+    """sources: (H, W) int64, the flat index of the known pixel that each pixel of the hole resembles.
 
-    misfit: the mean squared difference of the patches, of RGB values, over the hole and the patches that touch it.
+    Pixels that are closer to the hole than the radius of a patch have one, too; 0 beyond.
     """
 
     sources: NDArray[np.int64]
-    misfit: float
 
 
 def search(
@@ -73,7 +72,7 @@ class _Finder:
     def field(self) -> Field:
         sources = np.zeros(self._shape, np.int64)
         sources[self._rows, self._columns] = self._found
-        return Field(sources, float(self._misfit.mean()) / 3)
+        return Field(sources)
 
     def ask_neighbors(self, down: int, right: int) -> None:
         """Offer each target what the one that lies so far ``down`` and ``right`` of it found, shifted back."""
