@@ -210,3 +210,15 @@ def test_colors_beyond_white_pass():
     selection = square()
     matched = match(truth, truth, selection.astype(np.float32), np.ones_like(selection))
     assert np.allclose(matched, truth, atol=1e-3)
+
+
+@pytest.mark.parametrize("color", [(0.86, 0.12, 0.12), (0.95, 0.85, 0.1), (0.05, 0.05, 0.05)])
+@pytest.mark.parametrize("make_own", [False, True], ids=["surroundings kept", "own version"])
+def test_another_thing_that_was_asked_for_keeps_its_color(color, make_own):
+    image = flat()
+    mask = np.zeros((SIDE_PX, SIDE_PX), np.float32)
+    mask[50:140, 60:150] = 1
+    grain = np.random.default_rng(5).normal(0, 0.003, image.shape).astype(np.float32)
+    painted = np.where(mask[..., None] > 0, np.array(color, np.float32), image + grain if make_own else image)
+    matched = match(painted.astype(np.float32), image, mask, np.ones(mask.shape, bool))
+    assert np.abs(matched - painted)[mask > 0].max() <= 0.01

@@ -18,7 +18,7 @@ from tests.integration.daemon_process import DaemonProcess
 _PROJECT = Path(__file__).parents[2]
 _PATHS = [str(_PROJECT / part) for part in ("protocol", "plugins/common", "plugins/gimp", "")]
 _WIDTH, _HEIGHT = 72, 56
-_LONGEST_DERIVED_PX = 16
+_LONGEST_DERIVED_PX = 5
 """Of a selection that is smaller than 800 px across; nobody set how far beyond it the result reaches."""
 
 

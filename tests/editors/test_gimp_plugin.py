@@ -124,7 +124,7 @@ RESULTS["one pixel layer"] = tree(image)[0]
 Gimp.Selection.none(image)
 flat = composite(image)
 width, height, number = image.get_width(), image.get_height(), image.get_id()
-RESULTS["expand"] = call("plug-in-overpaint-expand", image, right=200, bottom=200)
+RESULTS["expand"] = call("plug-in-overpaint-expand", image, right=200, bottom=200, protect_original=True)
 RESULTS["same image"] = [len(Gimp.get_images()), image.get_id() == number]
 RESULTS["grown"] = [image.get_width() - width, image.get_height() - height]
 RESULTS["expand layer"] = tree(image)[0]
@@ -213,7 +213,7 @@ image.insert_layer(patch, None, 0)
 patch.set_offsets(14600, 14600)
 put(patch, bytes((x * 7 + y * 3 + c * 50) % 256 if c < 3 else 255 for y in range(900) for x in range(900) for c in range(4)))
 image.select_rectangle(Gimp.ChannelOps.REPLACE, 14950, 14950, 200, 200)
-RESULTS["part"] = call("plug-in-overpaint-remove", image, engine="test-invert", seed=0)
+RESULTS["part"] = call("plug-in-overpaint-remove", image, engine="test-invert", seed=0, protect_original=True)
 top = image.get_layers()[0]
 RESULTS["place"] = tree(image)[0][1:5]
 inverted = bytes(255 - value if i % 4 < 3 else 255 for i, value in enumerate(pixels(patch, 350, 350, 200, 200)))

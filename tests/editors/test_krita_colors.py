@@ -140,7 +140,7 @@ def _reach(alpha: np.ndarray, mask: np.ndarray) -> float:
 def _allowed(mask: np.ndarray) -> float:
     """The widest reach of a result that nobody gave another, in px."""
     rows, columns = np.nonzero(mask)
-    return max(16.0, 0.02 * float(np.hypot(np.ptp(rows) + 1, np.ptp(columns) + 1)))
+    return max(5.0, 0.004 * float(np.hypot(np.ptp(rows) + 1, np.ptp(columns) + 1)))
 
 
 @pytest.mark.parametrize("model", list(PROFILES))

@@ -45,7 +45,7 @@ image = picture(80, 70)
 image.select_rectangle(Gimp.ChannelOps.REPLACE, 10, 10, 30, 20)
 for number in range(3):
     RESULTS[f"fill {number}"] = call("plug-in-overpaint-fill", image, prompt="gimp delay=0.05 steps=4",
-        engine="test-invert")
+        engine="test-invert", protect_original=True)
 RESULTS["layers"] = tree(image)
 image.delete()
 """

@@ -26,18 +26,21 @@ _SPECKS_NOTE = "Specks that were selected by less than 2 % were left as they are
 
 _REACH_FRACTION = 1 / 8
 """Of the selection's thickness: a small thing does not want to be lost in its own fringe."""
-_MIN_REACH_PX = 4
-_MAX_REACH_PX = 16
-_MAX_REACH_DIAGONALS = 0.02
+_MIN_REACH_PX = 3
+_MAX_REACH_PX = 5
+_MAX_REACH_DIAGONALS = 0.004
+"""Users of other programs complain of changed surroundings first: matched in color, a fill needs little to hide its seam."""
 _GROW_FRACTION = 1 / 4
 
-_REMOVE_GROW_PX = 6
-"""3 for a selection that is too tight, and 3 for the soft rim a thing has in a picture."""
+_REMOVE_GROW_PX = 4
+"""3 for a selection that is too tight, and 1 for the soft rim a thing has in a picture."""
 _REMOVE_GROW_FRACTION = 1 / 2
-_MIN_REMOVE_REACH_PX = 10
+_MIN_REMOVE_REACH_PX = 5
 
-_MIN_EXPAND_REACH_PX = 8
-_MAX_EXPAND_REACH_PX = 64
+_MIN_EXPAND_REACH_PX = 4
+_MAX_EXPAND_REACH_PX = 8
+_MAX_EXPAND_REACH_SIDES = 1 / 100
+_MOST_EXPAND_REACH_PX = 64
 _EXPAND_GROW_FRACTION = 1 / 8
 _MAX_ORIGINAL_FRACTION = 1 / 4
 """Of the original's shorter side: more of a small picture must not fade."""
@@ -100,10 +103,12 @@ def expand_area(canvas: Size, margins: Margins, context: Rect, edges: Edges) -> 
     The new is always covered in full, so of ``edges`` only grow and blend count.
     """
     widest = max(margins.left, margins.top, margins.right, margins.bottom)
+    side_px = min(canvas.width, canvas.height)
+    most_px = min(_MOST_EXPAND_REACH_PX, max(_MAX_EXPAND_REACH_PX, round(side_px * _MAX_EXPAND_REACH_SIDES)))
     total_px = _between(
         _MIN_EXPAND_REACH_PX,
         round(widest * _REACH_FRACTION),
-        min(_MAX_EXPAND_REACH_PX, round(min(canvas.width, canvas.height) * _MAX_ORIGINAL_FRACTION)),
+        min(most_px, round(side_px * _MAX_ORIGINAL_FRACTION)),
     )
     grow_px = round(total_px * _EXPAND_GROW_FRACTION)
     reach = _chosen(Reach(grow_px, total_px - grow_px), edges)
@@ -114,7 +119,7 @@ def expand_area(canvas: Size, margins: Margins, context: Rect, edges: Edges) -> 
 def derive_reach(selection: NDArray[np.float32], *, removes: bool = False) -> Reach:
     """How far a result goes beyond ``selection`` where nobody says.
 
-    It follows from how thick the selection is, and is at most the larger of 16 px and 2 % of its diagonal. The softer
+    It follows from how thick the selection is, and is at most the larger of 5 px and 0.4 % of its diagonal. The softer
     its edge is already, the less is added; one that is removed grows all the same.
     """
     measure = _Measure.of(selection)

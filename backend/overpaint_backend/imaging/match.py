@@ -60,6 +60,10 @@ _EDGE_RATIO = 6
 _VISIBLE = np.float32(0.02)
 """A step larger than so many usual ones and this is an edge of the picture; no profile may claim more for a seam."""
 
+_MEANT = np.float32(0.12)
+_NOISE_RATIO = 4
+"""Engines are off by less than this and so many usual steps: a larger step is another thing, which was asked for."""
+
 _GROUP_PX = 32
 """Patches within so many px agree on one softness."""
 
@@ -143,6 +147,14 @@ class _Steps:
     valid: NDArray[np.bool_]
     level: NDArray[np.floating]
     change: NDArray[np.floating]
+
+    def without_meant(self, usual: Sequence[_Steps]) -> _Steps:
+        """Only the steps that an engine's fault explains, over ``usual`` ones; none where most are larger than that."""
+        noise = np.median(np.abs(np.concatenate([steps.change[steps.valid] for steps in usual])))
+        is_fault = self.valid & (np.abs(self.change).max(axis=1) <= _MEANT + _NOISE_RATIO * noise)
+        if 2 * is_fault.sum() < self.valid.sum():
+            is_fault = np.zeros_like(is_fault)
+        return replace(self, valid=is_fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +288,7 @@ def _steps(profiles: _Profiles, rim_px: int) -> tuple[_Steps, list[_Steps]]:
     squares = slopes.T @ slopes + np.float32(1e-4) * np.eye(_SLOPES_PX, dtype=np.float32)
     expect = np.linalg.solve(squares, slopes.T @ changes)
     jump, *usual = [replace(steps, change=steps.change - slope @ expect) for steps, slope in all_steps]
-    return jump, usual
+    return jump.without_meant(usual), usual
 
 
 def _step(
