@@ -227,7 +227,7 @@ def test_every_kind_of_png_stays_what_it_is(
 ):
     array = scene(channels=channels, dtype=dtype)
     image = save(tmp_path / "in.png", array[..., 0] if channels == 1 else array)
-    overpaint.must("remove", image, "--mask", mask, "--out", tmp_path / "out.png")
+    overpaint.must("remove", image, "--mask", mask, "--protect-original", "--out", tmp_path / "out.png")
     check_only_the_mask_changed(load(image), load(tmp_path / "out.png"), soft_mask())
 
 
@@ -257,7 +257,9 @@ def test_variants_layers_and_seeds(overpaint: Program, tmp_path: Path, mask: Pat
 
 def test_expand_by_sides_keeps_the_original(overpaint: Program, tmp_path: Path):
     image = save(tmp_path / "in.png", scene())
-    overpaint.must("expand", image, "--left", 10, "--bottom", 20, "--out", tmp_path / "out.png")
+    overpaint.must(
+        "expand", image, "--left", 10, "--bottom", 20, "--protect-original", "--out", tmp_path / "out.png"
+    )
     out = load(tmp_path / "out.png")
     assert out.shape == (116, 138, 3), "opaque, so without an alpha channel"
     assert np.array_equal(out[:96, 10:], load(image))
@@ -266,7 +268,9 @@ def test_expand_by_sides_keeps_the_original(overpaint: Program, tmp_path: Path):
 
 def test_expand_to_a_ratio(overpaint: Program, tmp_path: Path):
     image = save(tmp_path / "in.png", scene())
-    report = overpaint.json("expand", image, "--ratio", "16:9", "--out", tmp_path / "out.png")
+    report = overpaint.json(
+        "expand", image, "--ratio", "16:9", "--protect-original", "--out", tmp_path / "out.png"
+    )
     assert report["canvas"] == {"width": 171, "height": 96}
     assert np.array_equal(load(tmp_path / "out.png")[:, 21:149], load(image))
 
@@ -361,7 +365,7 @@ def test_one_pixel_is_enough(overpaint: Program, tmp_path: Path):
     dot = np.zeros((96, 128), np.uint8)
     dot[40, 50] = 255
     mask = save(tmp_path / "dot.png", dot)
-    overpaint.must("fill", image, "--mask", mask, "--out", tmp_path / "out.png")
+    overpaint.must("fill", image, "--mask", mask, "--protect-original", "--out", tmp_path / "out.png")
     changed = (load(image) != load(tmp_path / "out.png")).any(axis=-1)
     assert changed.sum() <= 1
 

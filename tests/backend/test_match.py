@@ -222,3 +222,16 @@ def test_another_thing_that_was_asked_for_keeps_its_color(color, make_own):
     painted = np.where(mask[..., None] > 0, np.array(color, np.float32), image + grain if make_own else image)
     matched = match(painted.astype(np.float32), image, mask, np.ones(mask.shape, bool))
     assert np.abs(matched - painted)[mask > 0].max() <= 0.01
+
+
+@pytest.mark.parametrize("side_px", [1, 2, 9])
+def test_numbers_of_any_size_end_in_numbers(side_px):
+    random = np.random.default_rng(side_px)
+    for _ in range(20):
+        image = random.choice([-65504, -1e-30, 0, 0.3, 1e-9, 65504], (40, 50, 3)).astype(np.float32)
+        top, left = random.integers(0, 40 - side_px), random.integers(0, 50 - side_px)
+        mask = np.zeros((40, 50), np.float32)
+        mask[top : top + side_px, left : left + side_px] = 1
+        painted = np.where(mask[..., None] > 0, random.random(image.shape), image).astype(np.float32)
+        known = random.random(mask.shape) < 0.9
+        assert np.isfinite(match(painted, image, mask, known)).all()

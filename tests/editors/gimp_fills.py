@@ -196,9 +196,9 @@ def _disjoint(image: Gimp.Image, lot: random.Random) -> None:
 
 
 def _nearly_all(image: Gimp.Image, lot: random.Random) -> None:
-    # the embedded engine continues surroundings: it leaves some, or says that there are none
+    # the embedded engine continues surroundings: so more is left than results reach
     Gimp.Selection.all(image)
-    image.select_rectangle(Gimp.ChannelOps.SUBTRACT, 0, 0, _WIDTH, lot.randint(4, 12))
+    image.select_rectangle(Gimp.ChannelOps.SUBTRACT, 0, 0, _WIDTH, lot.randint(12, 18))
 
 
 def _feathered(image: Gimp.Image, lot: random.Random) -> None:

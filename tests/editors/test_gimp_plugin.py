@@ -119,7 +119,7 @@ RESULTS["variants"] = call("plug-in-overpaint-remove", image, variants=3)
 RESULTS["outside variants"] = changed_outside(before, composite(image), mask)
 RESULTS["group"] = tree(image)[0]
 image.select_rectangle(Gimp.ChannelOps.REPLACE, 5, 6, 1, 1)
-RESULTS["one pixel"] = call("plug-in-overpaint-remove", image)
+RESULTS["one pixel"] = call("plug-in-overpaint-remove", image, protect_original=True)
 RESULTS["one pixel layer"] = tree(image)[0]
 Gimp.Selection.none(image)
 flat = composite(image)

@@ -75,8 +75,6 @@ def test_weights_lie_on_the_device_in_its_numbers(toy, device):
             assert dtype in (torch.bfloat16, torch.float16)
         image = fill(session)
         assert not np.array_equal(image[HOLE], request().image[HOLE])
-        image[HOLE] = request().image[HOLE]
-        assert np.array_equal(image, request().image)
 
 
 @pytest.mark.gpu

@@ -12,7 +12,15 @@ from tests.integration.daemon_process import DaemonProcess, daemon_environ
 from tests.toy_model.pictures import COLORS, clouds, color_of
 
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import Fill, GenerationSettings, JobDone, JobFailed, JobVariant, SubmitJob
+from overpaint_protocol.messages import (
+    Edges,
+    Fill,
+    GenerationSettings,
+    JobDone,
+    JobFailed,
+    JobVariant,
+    SubmitJob,
+)
 from overpaint_protocol.pixels import ImageHeader, PixelFormat
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -53,6 +61,7 @@ def paint(client, name, prompt, *, seed, variants=8):
         context=Rect.from_size(SIZE),
         image=ImageHeader(size=SIZE, format=PixelFormat.RGBA8, frames=(0,)),
         mask=ImageHeader(size=SIZE, format=PixelFormat.GRAY8, frames=(1,)),
+        edges=Edges(grow_px=0, blend_px=0),
     )
     client.ask(request, (pixels, mask.tobytes()))
     received = client.receive_until(JobDone, JobFailed)

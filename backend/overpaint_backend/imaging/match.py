@@ -64,6 +64,8 @@ _MEANT = np.float32(0.12)
 _NOISE_RATIO = 4
 """Engines are off by less than this and so many usual steps: a larger step is another thing, which was asked for."""
 
+_BRIGHTEST = np.float32(4)
+
 _GROUP_PX = 32
 """Patches within so many px agree on one softness."""
 
@@ -150,7 +152,8 @@ class _Steps:
 
     def without_meant(self, usual: Sequence[_Steps]) -> _Steps:
         """Only the steps that an engine's fault explains, over ``usual`` ones; none where most are larger than that."""
-        noise = np.median(np.abs(np.concatenate([steps.change[steps.valid] for steps in usual])))
+        changes = np.concatenate([steps.change[steps.valid] for steps in usual])
+        noise = np.median(np.abs(changes)) if changes.size else np.float32(0)
         is_fault = self.valid & (np.abs(self.change).max(axis=1) <= _MEANT + _NOISE_RATIO * noise)
         if 2 * is_fault.sum() < self.valid.sum():
             is_fault = np.zeros_like(is_fault)
@@ -189,7 +192,8 @@ class _Correction:
 
 def _plan(scene: _Scene, border: Border) -> _Correction:
     def take(picture: NDArray[np.floating], pixels: NDArray[np.intp]) -> NDArray[np.floating]:
-        return picture[pixels[..., 0], pixels[..., 1]]
+        # Single lights of a scene may be thousands of times brighter than white, and tell nothing about a seam.
+        return np.clip(picture[pixels[..., 0], pixels[..., 1]], -_BRIGHTEST, _BRIGHTEST)
 
     profiles = _Profiles(
         border,
@@ -356,7 +360,7 @@ def _patches(
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
     valid = (inside & allowed[rows, columns]).all(axis=(1, 2))
-    return picture[rows, columns], valid
+    return np.clip(picture[rows, columns], -_BRIGHTEST, _BRIGHTEST), valid
 
 
 def _mean(

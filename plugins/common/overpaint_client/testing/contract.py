@@ -408,7 +408,10 @@ class EditorContract:
             off = difference(shown, picture, kind.format)
             assert off <= kind.composite_error, f"{kind}: does not show, off by {off}"
             for beside in (Rect(0, 0, 40, 4), Rect(0, 4, 5, 20), Rect(15, 4, 25, 20), Rect(5, 16, 10, 8)):
-                assert _read(harness, document_id, beside) == _cut(numbers, beside, kind), f"{kind}: {beside}"
+                off = difference(
+                    _read(harness, document_id, beside), _cut(numbers, beside, kind), kind.format
+                )
+                assert off <= kind.composite_error, f"{kind}: {beside} is off by {off}"
             harness.close_document(document_id)
 
     def test_an_unsupported_color_model_is_refused_with_advice(self, harness: Harness) -> None:
