@@ -23,9 +23,13 @@ def open_original():
     image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path({path!r}))
     image.select_rectangle(Gimp.ChannelOps.REPLACE, *{place})
     return image
+def selected_part(layer):
+    x, y, width, height = {place}
+    _, left, top = layer.get_offsets()
+    return base64.b64encode(pixels(layer, x - left, y - top, width, height)).decode()
 def layers_of(image):
     top = image.get_layers()[0]
-    return [base64.b64encode(pixels(layer)).decode() for layer in (top.get_children() if top.is_group() else [top])]
+    return [selected_part(layer) for layer in (top.get_children() if top.is_group() else [top])]
 """
 
 
