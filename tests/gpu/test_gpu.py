@@ -75,6 +75,8 @@ def test_weights_lie_on_the_device_in_its_numbers(toy, device):
             assert dtype in (torch.bfloat16, torch.float16)
         image = fill(session)
         assert not np.array_equal(image[HOLE], request().image[HOLE])
+        assert image.shape == request().image.shape
+        assert np.isfinite(image).all(), "also around the hole, where it is the model's version"
 
 
 @pytest.mark.gpu

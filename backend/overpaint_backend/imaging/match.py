@@ -4,7 +4,8 @@ Engines shift colors, lose contrast, soften, and spoil the rim of what they pain
 the whole Context, so around the mask their version of the very pixels that are known lies beside the truth. And where
 paint and picture meet they should differ by no more than neighbors elsewhere do: steps between neighbors to both sides of
 the border tell what is usual there, and only what clearly exceeds it is taken for a seam. So an engine that was right is
-left alone, and an edge of the picture that happens to end at the border is no seam.
+left alone, and an edge of the picture that happens to end at the border is no seam. Nor is a step that no engine's fault
+explains: another thing was asked for, and keeps its color.
 
 Only known pixels within ``border.DEPTH_PX`` of the mask count. Corrections go from coarse to fine: tones over all, then
 sharpness, then a smooth field that is strongest at the border.
@@ -65,6 +66,7 @@ _NOISE_RATIO = 4
 """Engines are off by less than this and so many usual steps: a larger step is another thing, which was asked for."""
 
 _BRIGHTEST = np.float32(4)
+"""What evidence is clipped to, either side of black, as encoded values."""
 
 _GROUP_PX = 32
 """Patches within so many px agree on one softness."""

@@ -1,7 +1,8 @@
 """A loaded model that fills, removes, expands and edits.
 
-The request is laid out at the model's working size, or in windows that each are, the hole gets something to start from, diffusers' pipeline does
-the steps, and the result goes back to the request's size. What a family is like stands in ``models.families``.
+The request is laid out at the model's working size, or window by window where it is far larger. The hole gets something to
+start from, diffusers' pipeline does the steps, and the result goes back to the request's size. What a family is like stands
+in ``models.families``.
 """
 
 from __future__ import annotations
