@@ -1,4 +1,8 @@
-"""The rule for tests that need CUDA: they run wherever it is, and are counted aloud where it is not."""
+"""What holds for all tests.
+
+Those that need CUDA run wherever it is, and are counted aloud where it is not. Generated examples may take as long as a
+busy machine needs.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,10 @@ import importlib.util
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 _NOT_RUN = pytest.StashKey[int]()
 

@@ -265,9 +265,9 @@ def test_an_expand_reaches_into_the_original_as_far_as_it_says():
 
 def test_what_was_left_out_is_noted():
     selection = mark(np.s_[2:5, 3:9])
-    assert prepare(job_for(document(PixelFormat.RGBA8), selection)).notes == ()
+    assert prepare(job_for(document(PixelFormat.RGBA8), selection)).area.notes == ()
     selection[10, 13] = 3
-    assert len(prepare(job_for(document(PixelFormat.RGBA8), selection)).notes) == 1
+    assert len(prepare(job_for(document(PixelFormat.RGBA8), selection)).area.notes) == 1
 
 
 def test_variants_share_what_was_prepared():

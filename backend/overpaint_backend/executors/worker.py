@@ -147,7 +147,7 @@ class _Run:
         self._enter("reading the picture")
         prepared = prepare(_fill_job(request, payload, job.seed))
         self._add(prepared.timings_ms)
-        self._notes = prepared.notes
+        self._notes = prepared.area.notes
         pace = self._begin_pace(prepared)
         started = self._enter("loading")
         self._arbiter.load(self._engine_id)

@@ -17,7 +17,7 @@ __all__ = ["DEPTH_PX", "Border", "find_border"]
 DEPTH_PX = 24
 """How far profiles go to each side."""
 
-_MAX_PROFILES = 2500
+_MAX_PROFILES = 1500
 _NORMAL_PX = 4
 """How far around a border pixel its direction is judged from; even a staircase looks straight over that."""
 
@@ -68,7 +68,9 @@ def _crossings(
         first = np.s_[: hole.shape[0] - step[0], : hole.shape[1] - step[1]]
         second = np.s_[step[0] :, step[1] :]
         for near, far, sign in ((first, second, 1), (second, first, -1)):
-            found = np.argwhere(hole[near] & sources[far])
+            both = hole[near] & sources[far]
+            # Counts on a flat array: where next to nothing is true, several times as quick as argwhere.
+            found = np.stack(np.unravel_index(np.flatnonzero(both), both.shape), axis=-1)
             if sign < 0:
                 found += step
             inner.append(found)

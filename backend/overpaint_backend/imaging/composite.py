@@ -54,5 +54,6 @@ def cut_layer(painted: NDArray[np.float32], alpha: NDArray[np.float32]) -> Layer
         raise EmptySelection("Nothing is selected. Select the area to change and try again.")
     window = np.s_[target.top : target.bottom, target.left : target.right]
     shown = np.ascontiguousarray(alpha[window])
-    rgb = np.where(shown[..., None] > 0, painted[window], np.float32(0))
+    rgb = painted[window].copy()
+    rgb[shown == 0] = 0
     return Layer(target, Raster(rgb, shown))

@@ -11,6 +11,8 @@ from overpaint_protocol.errors import InvalidImage
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
+from .blocks import each_block
+from .mask import bounds, window
 from .profiles import conversion
 from .raster import LARGEST_COMPONENT, Raster, component_dtype
 
@@ -43,22 +45,33 @@ def decode(
     """
     pixels = _components(bands, size, pixel_format)
     to_working = conversion(color, profile, 1 if pixel_format.channels < 3 else 3).to_working
-    if pixel_format.is_float:
-        top = LARGEST_COMPONENT
-        values = np.clip(np.nan_to_num(pixels.astype(np.float32)), -top, top)
-    else:
-        values = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-    if pixel_format is PixelFormat.GRAY8:
-        alpha = np.ones((size.height, size.width), np.float32)
-    else:
-        alpha = np.clip(values[..., -1], 0, 1)
     if pixel_format.channels < 3:
-        components = values[..., :1]
-    elif pixel_format.value.startswith("bgra"):
-        components = values[..., 2::-1]
+        order = (0,)
     else:
-        components = values[..., :3]
-    return Raster(np.ascontiguousarray(to_working(components)), alpha)
+        order = (2, 1, 0) if pixel_format.value.startswith("bgra") else (0, 1, 2)
+    rgb = np.empty((size.height, size.width, 3), np.float32)
+    alpha = np.empty((size.height, size.width), np.float32)
+
+    def read(rows: slice) -> None:
+        rgb[rows] = to_working(_read(pixels[rows], order))
+        if pixel_format is PixelFormat.GRAY8:
+            alpha[rows] = 1
+        else:
+            np.clip(_read(pixels[rows], (-1,))[..., 0], 0, 1, out=alpha[rows])
+
+    each_block(size.height, size.width, read)
+    return Raster(rgb, alpha)
+
+
+def _read(pixels: NDArray, channels: tuple[int, ...]) -> NDArray[np.float32]:
+    """(h, w, C) float32 of some ``channels`` of pixels, integers as 0 to 1. Channel by channel, which is quickest."""
+    values = np.empty((*pixels.shape[:2], len(channels)), np.float32)
+    for index, channel in enumerate(channels):
+        values[..., index] = pixels[..., channel]
+    if pixels.dtype.kind == "f":
+        return np.clip(np.nan_to_num(values, copy=False), -LARGEST_COMPONENT, LARGEST_COMPONENT, out=values)
+    values /= np.float32(np.iinfo(pixels.dtype).max)
+    return values
 
 
 def decode_mask(bands: Sequence[Bytes], size: Size) -> NDArray[np.float32]:
@@ -67,8 +80,12 @@ def decode_mask(bands: Sequence[Bytes], size: Size) -> NDArray[np.float32]:
     Raises:
         InvalidImage: the bytes are too few or too many for the size.
     """
-    pixels = _components(bands, size, PixelFormat.GRAY8)
-    return pixels[..., 0].astype(np.float32) / np.float32(255)
+    pixels = _components(bands, size, PixelFormat.GRAY8)[..., 0]
+    selection = np.zeros(pixels.shape, np.float32)
+    box = bounds(pixels)
+    if box is not None:
+        np.divide(pixels[window(box)], np.float32(255), out=selection[window(box)])
+    return selection
 
 
 def _components(bands: Sequence[Bytes], size: Size, pixel_format: PixelFormat) -> NDArray:

@@ -7,7 +7,7 @@ ends at most grow + blend px outside of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from overpaint_protocol.errors import EmptySelection
 from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import Edges
 
+from .blocks import row_blocks
 from .expand import expand_selection
-from .mask import bounds, distance, feather, fill_holes, flood
+from .mask import bounds, distance, feather, fill_holes, flood, window
 
 __all__ = ["Area", "Reach", "derive_reach", "expand_area", "selected_area"]
 
@@ -57,11 +58,13 @@ class Area:
     mask: (H, W) float32 in [0, 1], what the engine paints: everything above 0, which holds all of ``alpha``. It is graded
         only where the artist's selection is.
     alpha: (H, W) float32 in [0, 1], how much of what was painted the layer shows.
+    box: holds everything above 0 in both, relative to the Context.
     notes: what the artist should know about it, a sentence each.
     """
 
     mask: NDArray[np.float32]
     alpha: NDArray[np.float32]
+    box: Rect
     notes: tuple[str, ...] = ()
 
 
@@ -89,12 +92,13 @@ def selected_area(selection: NDArray[np.float32], edges: Edges, *, removes: bool
     Raises:
         EmptySelection: nothing is selected, or all of it too faintly to be meant.
     """
-    selection, notes = _without_specks(selection)
+    box = _around(selection, 1)
+    part, notes = _without_specks(selection[window(box)])
     if edges.fill_holes:
-        selection = fill_holes(selection)
-    selection = feather(selection, edges.feather_px or 0)
-    alpha, mask = _widen(selection, _chosen(derive_reach(selection, removes=removes), edges))
-    return Area(mask, alpha, notes)
+        part = fill_holes(part)
+    part = feather(part, edges.feather_px or 0)
+    reach = _chosen(derive_reach(part, removes=removes), edges)
+    return replace(_widen(part, box, selection.shape, reach), notes=notes)
 
 
 def expand_area(canvas: Size, margins: Margins, context: Rect, edges: Edges) -> Area:
@@ -112,8 +116,8 @@ def expand_area(canvas: Size, margins: Margins, context: Rect, edges: Edges) -> 
     )
     grow_px = round(total_px * _EXPAND_GROW_FRACTION)
     reach = _chosen(Reach(grow_px, total_px - grow_px), edges)
-    alpha, mask = _widen(expand_selection(canvas, margins, context), reach)
-    return Area(mask, alpha)
+    selection = expand_selection(canvas, margins, context)
+    return _widen(selection, Rect.from_size(context.size), selection.shape, reach)
 
 
 def derive_reach(selection: NDArray[np.float32], *, removes: bool = False) -> Reach:
@@ -155,7 +159,7 @@ class _Measure:
     @classmethod
     def of(cls, selection: NDArray[np.float32]) -> _Measure:
         """Measure a selection that has something above 0."""
-        part = selection[_around(selection, 1)]
+        part = selection[window(_around(selection, 1))]
         peak = float(part.max())
         steps = [np.abs(np.diff(part, axis=axis)) for axis in (0, 1)]
         ascent = sum(float(step.sum(dtype=np.float64)) for step in steps)
@@ -180,37 +184,38 @@ def _without_specks(selection: NDArray[np.float32]) -> tuple[NDArray[np.float32]
         raise EmptySelection(
             "Everything is selected by less than 2 %, which would not show. Select the area more strongly and try again."
         )
-    window = _around(selection, 0)
-    support = selection[window] > 0
-    if np.array_equal(support, strong[window]):
+    support = selection > 0
+    if np.array_equal(support, strong):
         return selection, ()
-    kept = flood(strong[window], support, diagonally=True)
+    kept = flood(strong, support, diagonally=True)
     if np.array_equal(kept, support):
         return selection, ()
-    cleaned = selection.copy()
-    cleaned[window][~kept] = 0
-    return cleaned, (_SPECKS_NOTE,)
+    return np.where(kept, selection, np.float32(0)), (_SPECKS_NOTE,)
 
 
-def _widen(selection: NDArray[np.float32], reach: Reach) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The layer's alpha and the engine's mask for ``selection``, widened by ``reach``."""
+def _widen(part: NDArray[np.float32], box: Rect, shape: tuple[int, int], reach: Reach) -> Area:
+    """What changes where ``part`` of a selection lies at ``box`` of the Context, of ``shape``, and 0 around it."""
+    wide_box = box.grow(reach.total_px).intersect(Rect(0, 0, shape[1], shape[0]))
+    inner = window(box.translate(-wide_box.x, -wide_box.y))
+    selection = np.zeros((wide_box.height, wide_box.width), np.float32)
+    selection[inner] = part
+    # Zeros that nobody touches cost nothing.
+    alpha, mask = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    shown, painted = alpha[window(wide_box)], mask[window(wide_box)]
     if reach.total_px == 0:
-        return selection, selection
-    window = _around(selection, reach.total_px)
-    part = selection[window]
+        shown[:] = painted[:] = selection
+        return Area(mask, alpha, wide_box)
     slabs, height = _slabs(part)
-    shown, painted = np.zeros_like(part), np.zeros_like(part)
     for slab in range(slabs):
-        share = np.clip((part - slab * height) / height, 0, 1)
         # Sums of eighths may fall short of the level they stand for by a rounding.
-        away_px = distance(share >= 1 - 1e-4, reach.total_px)
-        shown += height * np.maximum(share, _fade(away_px, reach))
-        painted += height * np.maximum(share, away_px <= reach.total_px)
-    # Beside the window nothing is selected, and zeros that nobody touches cost nothing.
-    alpha, mask = np.zeros(selection.shape, np.float32), np.zeros(selection.shape, np.float32)
-    np.clip(shown, part, 1, out=alpha[window])
-    np.clip(painted, part, 1, out=mask[window])
-    return alpha, mask
+        away_px = distance(selection - slab * height >= height * np.float32(1 - 1e-4), reach.total_px)
+        for rows in row_blocks(*selection.shape):
+            share = np.clip((selection[rows] - slab * height) / height, 0, 1)
+            shown[rows] += height * np.maximum(share, _fade(away_px[rows], reach))
+            painted[rows] += height * np.maximum(share, away_px[rows] <= reach.total_px)
+    for widened in (shown, painted):
+        np.clip(widened, selection, 1, out=widened)
+    return Area(mask, alpha, wide_box)
 
 
 def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:
@@ -230,11 +235,10 @@ def _fade(away_px: NDArray[np.float32], reach: Reach) -> NDArray[np.float32]:
     return (left * left * (3 - 2 * left)).astype(np.float32, copy=False)
 
 
-def _around(selection: NDArray[np.float32], px: int) -> tuple[slice, slice]:
+def _around(selection: NDArray[np.float32], px: int) -> Rect:
     """What lies within ``px`` of the bounds of everything above 0, as far as the array goes."""
     height, width = selection.shape
-    box = (bounds(selection) or Rect(0, 0, 0, 0)).grow(px).intersect(Rect(0, 0, width, height))
-    return np.s_[box.top : box.bottom, box.left : box.right]
+    return (bounds(selection) or Rect(0, 0, 0, 0)).grow(px).intersect(Rect(0, 0, width, height))
 
 
 def _between(least: int, value: int, most: int) -> int:

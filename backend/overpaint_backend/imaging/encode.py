@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from overpaint_protocol.errors import InvalidImage
 from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
+from .blocks import each_block
 from .profiles import conversion
 from .raster import LARGEST_COMPONENT, Raster, component_dtype
 
@@ -34,13 +36,27 @@ def encode(
     """
     if pixel_format is PixelFormat.GRAY8:
         raise InvalidImage("A layer needs an alpha channel, which gray8 has not. Ask for graya8.")
-    components = conversion(color, profile, 1 if pixel_format.channels < 3 else 3).to_document(raster.rgb)
-    if pixel_format.value.startswith("bgra"):
-        components = components[..., ::-1]
-    alpha = np.clip(raster.alpha, 0, 1)[..., None]
+    to_document = conversion(color, profile, 1 if pixel_format.channels < 3 else 3).to_document
     dtype = component_dtype(pixel_format)
-    if pixel_format.is_float:
-        components = np.clip(components, -LARGEST_COMPONENT, LARGEST_COMPONENT)
-        return np.concatenate((components, alpha), axis=-1).astype(dtype).tobytes()
-    values = np.concatenate((np.clip(components, 0, 1), alpha), axis=-1)
-    return np.rint(values * np.float32(np.iinfo(dtype).max)).astype(dtype).tobytes()
+    is_reversed = pixel_format.value.startswith("bgra")
+    height, width = raster.alpha.shape
+    pixels = np.empty((height, width, pixel_format.channels), dtype)
+
+    def write(rows: slice) -> None:
+        components = to_document(raster.rgb[rows])
+        if is_reversed:
+            components = components[..., ::-1]
+        for channel in range(components.shape[-1]):
+            pixels[rows, :, channel] = _written(components[..., channel], dtype)
+        pixels[rows, :, -1] = _written(np.clip(raster.alpha[rows], 0, 1), dtype)
+
+    each_block(height, width, write)
+    return pixels.tobytes()
+
+
+def _written(values: NDArray[np.float32], dtype: np.dtype) -> NDArray[np.float32]:
+    """``values`` such that a cast to ``dtype`` is all that is left to do."""
+    if dtype.kind == "f":
+        return np.clip(values, -LARGEST_COMPONENT, LARGEST_COMPONENT)
+    scaled = np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)
+    return np.rint(scaled, out=scaled)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from overpaint_protocol.geometry import Rect
 
-__all__ = ["bounds", "distance", "feather", "fill_holes", "flood", "grow"]
+__all__ = ["bounds", "distance", "feather", "fill_holes", "flood", "grow", "window"]
 
-_MIN_TILE_PX = 128
+_MIN_TILE_PX = 64
 
 
 def bounds(selection: NDArray) -> Rect | None:
@@ -25,6 +25,11 @@ def bounds(selection: NDArray) -> Rect | None:
     return Rect.from_edges(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
+def window(box: Rect) -> tuple[slice, slice]:
+    """What indexes ``box`` in an array of rows and columns."""
+    return slice(box.top, box.bottom), slice(box.left, box.right)
+
+
 def grow(selection: NDArray, px: int) -> NDArray[np.bool_]:
     """What lies within ``px`` px of anything above 0, as (H, W) bool; ``px`` >= 0."""
     grown = selection > 0
@@ -33,8 +38,8 @@ def grow(selection: NDArray, px: int) -> NDArray[np.bool_]:
         return grown
     height, width = grown.shape
     box = box.grow(px).intersect(Rect(0, 0, width, height))
-    window = np.s_[box.top : box.bottom, box.left : box.right]
-    grown[window] = distance(grown[window], px) <= px
+    near = window(box)
+    grown[near] = distance(grown[near], px) <= px
     return grown
 
 
@@ -60,12 +65,11 @@ def fill_holes(selection: NDArray[np.float32]) -> NDArray[np.float32]:
         return selection
     height, width = selection.shape
     box = box.grow(1).intersect(Rect(0, 0, width, height))
-    window = np.s_[box.top : box.bottom, box.left : box.right]
-    depth = -selection[window]
+    depth = -selection[window(box)]
     outside = depth.copy()
     outside[1:-1, 1:-1] = -1
     filled = selection.copy()
-    filled[window] = -flood(outside, depth, diagonally=False)
+    filled[window(box)] = -flood(outside, depth, diagonally=False)
     return filled
 
 

@@ -14,21 +14,23 @@ sharpness, then a smooth field that is strongest at the border.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint_protocol.geometry import Rect
-
+from .blocks import each_block
 from .border import DEPTH_PX, Border, find_border
-from .mask import bounds, distance
+from .mask import distance
 from .membrane import CELL_PX, Field
 from .resample import extend
 from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, sharpen
 from .tone import Tone
 
-__all__ = ["match"]
+__all__ = ["REACH_PX", "match"]
+
+REACH_PX = DEPTH_PX + 1
+"""How far from the mask a picture has a say in what ``match`` does."""
 
 _MIN_PROFILES = 8
 """With fewer there is nothing to tell a seam from a detail by."""
@@ -71,9 +73,6 @@ _BRIGHTEST = np.float32(4)
 _GROUP_PX = 32
 """Patches within so many px agree on one softness."""
 
-_BLOCK_ROWS = 32
-"""Rows that are corrected at a time, so that they stay in the processor's cache."""
-
 
 def match(
     painted: NDArray[np.float32],
@@ -95,19 +94,10 @@ def match(
         the mask.
     """
     hole = mask > 0
-    sources = known & ~hole
-    result = np.where(sources[..., None], image, painted)
-    box = bounds(hole)
-    if box is None:
-        return result
-    height, width = hole.shape
-    box = box.grow(DEPTH_PX + 1).intersect(Rect(0, 0, width, height))
-    window = np.s_[box.top : box.bottom, box.left : box.right]
-    scene = _Scene(painted[window], image[window], hole[window], sources[window])
+    scene = _Scene(painted, image, hole, known & ~hole)
     border = find_border(scene.hole, scene.sources)
-    if len(border) >= _MIN_PROFILES:
-        _plan(scene, border).apply(scene, result[window])
-    return result
+    correction = _plan(scene, border) if len(border) >= _MIN_PROFILES else _Correction()
+    return correction.apply(scene)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,30 +156,35 @@ class _Steps:
 class _Correction:
     """What to do to the paint. softness_px: to undo. fields: to add. rim_px: how deep the paint is to be replaced."""
 
-    tone: Tone
-    softness_px: float
-    fields: Sequence[Field]
-    rim_px: int
+    tone: Tone = field(default_factory=Tone.none)
+    softness_px: float = 0.0
+    fields: Sequence[Field] = ()
+    rim_px: int = 0
 
-    def apply(self, scene: _Scene, result: NDArray[np.floating]) -> None:
-        """Write the corrected paint into the (H, W, 3) ``result`` where the scene has a hole or no source."""
+    def apply(self, scene: _Scene) -> NDArray[np.float32]:
+        """The corrected paint as a new (H, W, 3) where the scene has a hole or no source, elsewhere its image."""
         height, width = scene.hole.shape
         gain = np.tile(self.tone.gain, width)
         offset = np.tile(self.tone.offset, width)
         fields = [field.rows((height, width)) for field in self.fields if not field.is_flat_zero]
         painted = sharpen(scene.painted, self.softness_px) if self.softness_px else scene.painted
-        for top in range(0, height, _BLOCK_ROWS):
-            rows = np.s_[top : top + _BLOCK_ROWS]
+        result = np.empty((height, width, 3), np.float32)
+
+        def correct(rows: slice) -> None:
             # Rows of all components, since arithmetic over a last axis of 3 is slow.
             block = painted[rows].reshape(-1, width * 3) * gain
             block += offset
-            for field in fields:
-                block += field[rows]
-            pixels = block.reshape(-1, width, 3)
-            np.copyto(result[rows], pixels, where=~scene.sources[rows, :, None])
+            for one in fields:
+                block += one[rows]
+            sources = np.repeat(scene.sources[rows], 3, axis=1)
+            np.copyto(block, scene.image[rows].reshape(-1, width * 3), where=sources)
+            result[rows] = block.reshape(-1, width, 3)
+
+        each_block(height, width, correct)
         if self.rim_px:
             spoiled = scene.hole & (distance(scene.sources, self.rim_px) <= self.rim_px)
             np.copyto(result, extend(result, ~spoiled), where=spoiled[..., None])
+        return result
 
 
 def _plan(scene: _Scene, border: Border) -> _Correction:

@@ -31,7 +31,8 @@ from .composite import cut_layer
 from .decode import decode, decode_mask
 from .edges import Area, expand_area, selected_area
 from .encode import encode
-from .match import match
+from .mask import window
+from .match import REACH_PX, match
 from .preview import MAX_PREVIEW_PIXELS, Backdrop
 from .raster import Raster
 from .resample import bounded_size, resize
@@ -101,15 +102,13 @@ class Prepared:
 
     document: the Context as it is, with its alpha; 0 outside the canvas.
     request: all but the seed.
-    alpha: (H, W) float32 over the Context, how much of what is painted the layer shows.
-    notes: what the artist should know about the results, a sentence each.
+    area: what of the Context the engine paints and the layer shows.
     """
 
     job: FillJob
     document: Raster
     request: FillRequest
-    alpha: NDArray[np.float32]
-    notes: tuple[str, ...]
+    area: Area
     timings_ms: Mapping[str, float]
 
 
@@ -149,7 +148,7 @@ def prepare(job: FillJob) -> Prepared:
         settings=GenerationSettings() if isinstance(operation, Remove) else operation.settings,
         seed=job.seed,
     )
-    return Prepared(job, document, request, area.alpha, area.notes, clock.timings_ms)
+    return Prepared(job, document, request, area, clock.timings_ms)
 
 
 def render(
@@ -190,25 +189,29 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
             "The engine returned a picture of another size. Choose another engine.",
             detail=f"asked for {prepared.request.image.shape}, got {painted.shape}",
         )
-    if not np.isfinite(painted).all():
-        raise EngineError(
-            "The engine returned numbers that are no colors. Try another seed or another engine."
-        )
-    request = prepared.request
+    request, area = prepared.request, prepared.area
+    # All that the layer and its match depend on: a large Context costs no more than what is painted in it.
+    near = area.box.grow(REACH_PX).intersect(Rect.from_size(job.context.size))
+    view = window(near)
+    painted = painted[view]
     with clock.stage("match"):
-        painted = match(painted, request.image, request.mask, request.known)
+        if not np.isfinite(painted).all():
+            raise EngineError(
+                "The engine returned numbers that are no colors. Try another seed or another engine."
+            )
+        painted = match(painted, request.image[view], request.mask[view], request.known[view])
     with clock.stage("composite"):
-        layer = cut_layer(painted, prepared.alpha)
+        layer = cut_layer(painted, area.alpha[view])
     with clock.stage("encode"):
         data = encode(layer.raster, job.pixel_format, job.color, job.profile)
-    target = layer.target.translate(job.context.x, job.context.y)
+    target = layer.target.translate(job.context.x + near.x, job.context.y + near.y)
     return FillOutput(target, job.pixel_format, job.color, data, clock.timings_ms)
 
 
 def preview_backdrop(prepared: Prepared) -> Backdrop:
     """What previews of a job's variants are shown on: its whole Context, before the engine changed anything."""
     size = bounded_size(prepared.job.context.size, MAX_PREVIEW_PIXELS)
-    return Backdrop(resize(over_gray(prepared.document), size), resize(prepared.alpha, size))
+    return Backdrop(resize(over_gray(prepared.document), size), resize(prepared.area.alpha, size))
 
 
 def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
