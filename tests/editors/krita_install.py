@@ -1,4 +1,4 @@
-"""Put the plug-in into a Krita of the tests, as the installer does."""
+"""Put the plug-in into a Krita of the tests, as the installer does, and get a pilot for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from tests.editors.driving import KritaDriver
 from overpaint_backend.editors.bundle import build
 from overpaint_backend.editors.locate import Editor
 
-__all__ = ["PROJECT", "install_plug_in"]
+__all__ = ["PRELUDE", "PROJECT", "install_plug_in"]
 
 PROJECT = Path(__file__).parents[2]
+
+PRELUDE = f"""
+import base64, sys
+sys.dont_write_bytecode = True
+sys.path.append({str(PROJECT)!r})
+from tests.editors.krita_pilot import Pilot, StallMeter
+pilot = Pilot(spin, wait_until)
+"""
+"""For code that runs inside Krita, where ``PROJECT`` is shown: the pilot."""
 
 
 def install_plug_in(driver: KritaDriver, daemon_command: tuple[str, ...] = ()) -> None:

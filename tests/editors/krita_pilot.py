@@ -6,6 +6,7 @@ What it finds is returned as plain values, and judged by the test outside.
 from __future__ import annotations
 
 import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,8 @@ class Pilot:
     """
 
     def __init__(self, spin: Callable[[float], None], wait_until: Callable[..., bool]) -> None:
+        # Krita's own shows a modal dialog, which nobody would close here
+        sys.excepthook = sys.__excepthook__
         self._app = Krita.instance()
         self.spin = spin
         self._wait_until = wait_until
@@ -71,6 +74,20 @@ class Pilot:
         self.settle()
         selection = self.document.selection()
         return bytes(selection.pixelData(0, 0, self.document.width(), self.document.height()))
+
+    def select(self, x: int, y: int, width: int, height: int) -> None:
+        """Select a rectangle."""
+        selection = Selection()
+        selection.select(x, y, width, height, 255)
+        self.document.setSelection(selection)
+        self.settle()
+
+    def select_mask(self, mask: bytes) -> None:
+        """Select as ``mask`` says, one byte for each pixel of the canvas."""
+        selection = Selection()
+        selection.setPixelData(mask, 0, 0, self.document.width(), self.document.height())
+        self.document.setSelection(selection)
+        self.settle()
 
     def deselect(self) -> None:
         self.document.setSelection(None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.editors.driving import EditorRoot, KritaDriver, fresh_driver, short_folder
-from tests.editors.krita_install import PROJECT, install_plug_in
+from tests.editors.krita_install import PRELUDE, PROJECT, install_plug_in
 from tests.integration.daemon_process import DaemonProcess
 
 WIDTH, HEIGHT = 96, 80
@@ -24,24 +24,13 @@ PROFILES = {
 }
 DEPTHS = ("U8", "U16", "F16", "F32")
 
-_PRELUDE = f"""
-import base64, sys
-sys.dont_write_bytecode = True
-sys.path.append({str(PROJECT)!r})
-from krita import Selection
-from tests.editors.krita_pilot import Pilot
-# Krita's own hook shows a modal dialog, which nobody would close here
-sys.excepthook = sys.__excepthook__
-pilot = Pilot(spin, wait_until)
+_HELPERS = f"""
 pilot.wait_for_engines(40.0)
 def text(data):
     return base64.b64encode(bytes(data)).decode()
 def remove(model, depth, profile, mask, engine, protect):
     size = pilot.create({WIDTH}, {HEIGHT}, model, depth, profile)
-    selection = Selection()
-    selection.setPixelData(base64.b64decode(mask), 0, 0, *size)
-    pilot.document.setSelection(selection)
-    pilot.settle()
+    pilot.select_mask(base64.b64decode(mask))
     original = pilot.layers()[0]
     before, pixels = pilot.picture(), bytes(original.pixelData(0, 0, *size))
     pilot.choose_engine(engine)
@@ -72,7 +61,7 @@ def krita(editor_root: EditorRoot) -> Iterator[KritaDriver]:
         ):
             install_plug_in(driver)
             driver.start()
-            driver.run(_PRELUDE, timeout=60.0)
+            driver.run(PRELUDE + _HELPERS, timeout=60.0)
             yield driver
 
 

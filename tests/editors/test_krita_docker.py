@@ -10,20 +10,10 @@ from typing import Any
 import pytest
 from tests.editors.driving import EditorRoot, KritaDriver, fresh_driver
 from tests.editors.driving.root import short_folder
-from tests.editors.krita_install import PROJECT, install_plug_in
+from tests.editors.krita_install import PRELUDE, PROJECT, install_plug_in
 from tests.integration.daemon_process import DaemonProcess
 
 _PHOTO = PROJECT / "tests/data/china.jpg"
-
-_PRELUDE = f"""
-import sys
-sys.dont_write_bytecode = True
-sys.path.append({str(PROJECT)!r})
-from tests.editors.krita_pilot import Pilot, StallMeter
-# Krita's own hook shows a modal dialog, which nobody would close here
-sys.excepthook = sys.__excepthook__
-pilot = Pilot(spin, wait_until)
-"""
 
 _FILL_PHOTO = f"""
 size = pilot.open({str(_PHOTO)!r})
@@ -59,7 +49,7 @@ def krita(editor_root: EditorRoot, folder: Path) -> Iterator[KritaDriver]:
     ):
         install_plug_in(driver)
         driver.start()
-        driver.run(_PRELUDE)
+        driver.run(PRELUDE)
         assert "Automatic" in driver.run("result = pilot.wait_for_engines()", timeout=40.0)
         yield driver
 
@@ -236,10 +226,8 @@ def test_one_pixel_can_be_removed(krita: KritaDriver) -> None:
     result = _run(
         krita,
         """
-from krita import Selection
 pilot.create(96, 80)
-selection = Selection(); selection.select(95, 79, 1, 1, 255); pilot.document.setSelection(selection)
-pilot.settle()
+pilot.select(95, 79, 1, 1)
 pilot.choose_engine("embedded")
 pilot.widget("protect_original").setChecked(True)
 pilot.press("remove")
@@ -320,9 +308,7 @@ def test_krita_stays_responsive_with_a_large_picture(krita: KritaDriver) -> None
         krita,
         """
 size = pilot.create(4096, 4096)
-from krita import Selection
-selection = Selection(); selection.select(0, 0, 4096, 4096, 255); pilot.document.setSelection(selection)
-pilot.settle()
+pilot.select(0, 0, 4096, 4096)
 spin(1.0)
 known = len(pilot.layers())
 pilot.choose_engine("test-invert")
@@ -353,7 +339,7 @@ def test_a_result_that_came_while_krita_was_closed_is_offered(editor_root: Edito
     ):
         install_plug_in(driver)
         driver.start()
-        driver.run(_PRELUDE)
+        driver.run(PRELUDE)
         started = _run(
             driver,
             f"""
@@ -371,7 +357,7 @@ result = dict(running=wait_until(lambda: "%" in pilot.texts().get("overpaint_job
         assert driver.quit() == 0
 
         driver.start()
-        driver.run(_PRELUDE)
+        driver.run(PRELUDE)
         result = _run(
             driver,
             f"""
@@ -443,7 +429,7 @@ def test_without_a_daemon_the_docker_says_what_to_do(editor_root: EditorRoot) ->
     ):
         install_plug_in(driver)
         driver.start()
-        driver.run(_PRELUDE)
+        driver.run(PRELUDE)
         result = _run(
             driver,
             """
@@ -472,7 +458,7 @@ def test_a_wrong_token_is_said(editor_root: EditorRoot) -> None:
         ) as driver:
             install_plug_in(driver)
             driver.start()
-            driver.run(_PRELUDE)
+            driver.run(PRELUDE)
             result = _run(
                 driver,
                 """

@@ -8,30 +8,19 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from tests.editors.driving import EditorRoot, KritaDriver, fresh_driver
-from tests.editors.krita_install import PROJECT, install_plug_in
+from tests.editors.krita_install import PRELUDE, PROJECT, install_plug_in
 from tests.editors.models import PLACE, TOY, TURBO, write_original, write_recipe
 from tests.editors.prompt_promises import GUIDANCE, STEPS, Ask, Paint, PromptPromises
 from tests.integration.daemon_process import DaemonProcess
 from tests.toy_model.pictures import color_of
 
-_PRELUDE = f"""
-import base64, sys
-sys.dont_write_bytecode = True
-sys.path.append({str(PROJECT)!r})
-from krita import Selection
-from tests.editors.krita_pilot import Pilot
-# Krita's own hook shows a modal dialog, which nobody would close here
-sys.excepthook = sys.__excepthook__
-pilot = Pilot(spin, wait_until)
+_HELPERS = f"""
 pilot.wait_for_engines(40.0)
 PLACE = {PLACE!r}
 number_fields = [pilot.widget(name) for name in ("strength", "steps", "guidance")]
 def open_original(path):
     pilot.open(path)
-    selection = Selection()
-    selection.select(*PLACE, 255)
-    pilot.document.setSelection(selection)
-    pilot.settle()
+    pilot.select(*PLACE)
 def layers_of(node):
     children = node.childNodes() if node.type() == "grouplayer" else [node]
     return [base64.b64encode(bytes(child.pixelData(*PLACE))).decode() for child in reversed(children)]
@@ -58,7 +47,7 @@ def krita(editor_root: EditorRoot, model_daemon: DaemonProcess) -> Iterator[Krit
     with fresh_driver(KritaDriver, editor_root, binds=[PROJECT, folder], environment=environment) as driver:
         install_plug_in(driver)
         driver.start()
-        driver.run(_PRELUDE, timeout=60.0)
+        driver.run(PRELUDE + _HELPERS, timeout=60.0)
         driver.run(f"open_original({str(write_original(driver.folder / 'original.png'))!r})")
         yield driver
 
@@ -114,8 +103,7 @@ pilot.press("fill")
 arrived = pilot.wait_for_layer(1)
 bounds = pilot.layers()[0].bounds()
 pilot.undo()
-selection = Selection(); selection.select(*PLACE, 255); pilot.document.setSelection(selection)
-pilot.settle()
+pilot.select(*PLACE)
 result = dict(refused=refused, arrived=arrived, texts=pilot.texts(),
     bounds=[bounds.x(), bounds.y(), bounds.width(), bounds.height()])
 """,

@@ -7,19 +7,13 @@ import threading
 from tests.editors.driving import EditorRoot, KritaDriver, fresh_driver, new_home, short_folder
 from tests.editors.gimp_plugin import client_environ, run_script
 from tests.editors.gimp_plugin import install_plug_in as install_in_gimp
-from tests.editors.krita_install import PROJECT
+from tests.editors.krita_install import PRELUDE, PROJECT
 from tests.editors.krita_install import install_plug_in as install_in_krita
 from tests.integration.daemon_process import DaemonProcess
 
 from overpaint_protocol.messages import InspectDaemon
 
-_PILOT = f"""
-import sys
-sys.dont_write_bytecode = True
-sys.path.append({str(PROJECT)!r})
-from tests.editors.krita_pilot import Pilot
-sys.excepthook = sys.__excepthook__
-pilot = Pilot(spin, wait_until)
+_PREPARE = """
 pilot.wait_for_engines()
 pilot.create(128, 96)
 pilot.select_ellipse(20, 20, 60, 50, 6)
@@ -61,7 +55,7 @@ def test_two_editors_share_one_daemon(editor_root: EditorRoot, monkeypatch) -> N
         with fresh_driver(KritaDriver, editor_root, binds=[PROJECT, folder], environment=environ) as krita:
             install_in_krita(krita)
             krita.start()
-            krita.run(_PILOT, timeout=60.0)
+            krita.run(PRELUDE + _PREPARE, timeout=60.0)
             gimp: dict[str, object] = {}
             running = threading.Thread(
                 target=lambda: gimp.update(run_script(editor_root, home, _GIMP_FILLS, binds=[folder]).results)
