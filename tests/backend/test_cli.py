@@ -7,22 +7,29 @@ import os
 import shutil
 import signal
 import site
+import struct
 import subprocess
 import sys
 import tempfile
 import venv
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
+from tests.backend.icc import ADOBE_COLORANTS, gamma, rgb_profile
 
 from overpaint_backend.cli.app import app
 from overpaint_protocol.version import PRODUCT_VERSION
 
 PROJECT = Path(__file__).parents[2]
+LONGEST_DERIVED_REACH_PX = 5
+"""Of a result beyond a selection that is smaller than 800 px across, where nobody set it."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,34 @@ def load(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
+def save_deep_png(path: Path, array: np.ndarray, profile: bytes) -> None:
+    """A PNG of 16 bits with a profile, which Pillow does not write."""
+    data = imagecodecs.png_encode(array)
+    chunk = b"iCCP" + b"profile\0\0" + zlib.compress(profile)
+    header_end = 33
+    path.write_bytes(
+        data[:header_end]
+        + struct.pack(">I", len(chunk) - 4)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + data[header_end:]
+    )
+
+
+def load_deep_png(path: Path) -> tuple[np.ndarray, bytes | None]:
+    with Image.open(path) as image:
+        return imagecodecs.png_decode(path.read_bytes()), image.info.get("icc_profile")
+
+
+def save_deep_tiff(path: Path, array: np.ndarray, profile: bytes) -> None:
+    tifffile.imwrite(path, array, photometric="rgb", iccprofile=profile)
+
+
+def load_deep_tiff(path: Path) -> tuple[np.ndarray, bytes | None]:
+    with tifffile.TiffFile(path) as file:
+        return file.pages.first.asarray(), file.pages.first.iccprofile
+
+
 @pytest.fixture
 def mask(tmp_path: Path) -> Path:
     return save(tmp_path / "mask.png", soft_mask())
@@ -229,6 +264,30 @@ def test_every_kind_of_png_stays_what_it_is(
     image = save(tmp_path / "in.png", array[..., 0] if channels == 1 else array)
     overpaint.must("remove", image, "--mask", mask, "--protect-original", "--out", tmp_path / "out.png")
     check_only_the_mask_changed(load(image), load(tmp_path / "out.png"), soft_mask())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("command", ["fill", "remove"])
+def test_16_bits_with_a_profile_stay_what_they_are(
+    overpaint: Program, tmp_path: Path, command: str, suffix: str
+):
+    before = scene(dtype=np.uint16)
+    image, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    adobe = rgb_profile(ADOBE_COLORANTS, gamma(2.2))
+    (save_deep_png if suffix == ".png" else save_deep_tiff)(image, before, adobe)
+    selected = np.zeros(before.shape[:2], np.uint8)
+    selected[30:60, 50:90] = 255
+    overpaint.must(command, image, "--mask", save(tmp_path / "hard.png", selected), "--out", out)
+    after, profile = (load_deep_png if suffix == ".png" else load_deep_tiff)(out)
+    assert profile == adobe
+    assert (after.dtype, after.shape) == (before.dtype, before.shape)
+    y, x = np.mgrid[: before.shape[0], : before.shape[1]]
+    beyond_px = np.hypot(np.maximum(np.maximum(30 - y, y - 59), 0), np.maximum(np.maximum(50 - x, x - 89), 0))
+    untouched = beyond_px > LONGEST_DERIVED_REACH_PX
+    assert np.array_equal(after[untouched], before[untouched])
+    painted = after[selected == 255]
+    assert (painted != before[selected == 255]).any(axis=-1).mean() > 0.9
+    assert (painted % 257 != 0).mean() > 0.9, "they are 8 bits, stretched to 16"
 
 
 def test_a_jpeg_becomes_a_png_that_keeps_its_decoded_pixels(overpaint: Program, tmp_path: Path, mask: Path):
