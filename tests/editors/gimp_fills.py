@@ -11,6 +11,7 @@ import random
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from gi.repository import Babl, Gegl, Gimp
 
@@ -133,6 +134,47 @@ def fill_transparent() -> None:
             image.delete()
 
 
+def fill_tables(profile_path: str, *precisions: str) -> None:
+    """An even image whose colors a table explains, inverted by an engine that does it exactly: what is seen of both.
+
+    precisions: GIMP's names of those to try, such as ``u16-linear``; without any, all of them.
+    """
+    profile = Gimp.ColorProfile.new_from_icc_profile(Path(profile_path).read_bytes())
+    whole = Gegl.Rectangle.new(0, 0, _WIDTH, _HEIGHT)
+    for precision in Gimp.Precision.__enum_values__.values():
+        for has_alpha in (True, False) if precision.value_nick in precisions or not precisions else ():
+            kind = Kind(precision=precision, is_gray=False, has_alpha=has_alpha, profile=profile)
+            image, layer = _image(kind, _WIDTH, _HEIGHT)
+            # GIMP knows no curve of such a profile, and shows the bare numbers by it in every precision
+            bare = _bare(precision)
+            layer.get_buffer().set(whole, f"{bare} u8", bytes((150, 110, 90)) * (_WIDTH * _HEIGHT))
+            layer.update(0, 0, _WIDTH, _HEIGHT)
+            image.select_rectangle(Gimp.ChannelOps.REPLACE, 20, 16, 24, 20)
+            state, before, selected = _state(layer), _merged(image), _selection(image)
+            job = _run(
+                image, EditRequest(operation=Fill(prompt="it"), engine="test-invert", seed=0, edges=_HARD)
+            )
+            after, kept = _merged(image), _state(layer) == state
+            srgb = Gimp.ColorProfile.new_rgb_srgb()
+            image.convert_color_profile(srgb, Gimp.ColorRenderingIntent.RELATIVE_COLORIMETRIC, False)
+            one = Gegl.Rectangle.new(8, 8, 1, 1)
+            seen = [
+                list(shown.get_buffer().get(one, 1.0, f"{bare} u8", Gegl.AbyssPolicy.NONE))
+                for shown in (layer, image.get_layers()[0])
+            ]
+            _print(
+                case=f"{precision.value_nick} {'with' if has_alpha else 'no'} alpha",
+                error="" if job.error is None else job.error.message,
+                kept=kept,
+                changed_outside=sum(
+                    not is_selected and after[8 * i : 8 * i + 8] != before[8 * i : 8 * i + 8]
+                    for i, is_selected in enumerate(selected)
+                ),
+                seen=seen,
+            )
+            image.delete()
+
+
 _HARD = Edges(grow_px=0, blend_px=0, feather_px=0)
 
 
@@ -234,6 +276,22 @@ def _state(layer: Gimp.Layer) -> tuple[object, ...]:
     name = Babl.get_name(layer.get_format())
     numbers = bytes(layer.get_buffer().get(place, 1.0, name, Gegl.AbyssPolicy.NONE))
     return layer.get_id(), layer.get_name(), name, tuple(layer.get_offsets()), layer.get_visible(), numbers
+
+
+def _bare(precision: Gimp.Precision) -> str:
+    """babl's name of the encoding of a color image's numbers."""
+    curve = precision.value_nick.partition("-")[2]
+    return {"linear": "RGB", "non-linear": "R'G'B'", "perceptual": "R~G~B~"}[curve]
+
+
+def _merged(image: Gimp.Image) -> bytes:
+    """What is seen: 8 bytes a pixel, for GIMP itself rounds longer numbers when it lays layers over each other."""
+    copy = image.duplicate()
+    layer = copy.merge_visible_layers(Gimp.MergeType.CLIP_TO_IMAGE)
+    place = Gegl.Rectangle.new(0, 0, _WIDTH, _HEIGHT)
+    seen = bytes(layer.get_buffer().get(place, 1.0, "R'G'B'A u16", Gegl.AbyssPolicy.NONE))
+    copy.delete()
+    return seen
 
 
 def _selection(image: Gimp.Image) -> bytes:

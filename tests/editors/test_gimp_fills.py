@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.backend.icc import table_profile
 from tests.editors.driving import EditorRoot, run_gimp_console, short_folder
 from tests.editors.gimp_plugin import client_environ
 from tests.integration.daemon_process import DaemonProcess
@@ -112,3 +113,32 @@ def test_empty_opaque_and_cut_out_images_can_be_filled(
         or case["shade"] < 250
     ]
     assert not faults, "\n".join(faults)
+
+
+def test_an_image_with_a_table_for_a_profile_is_filled_in_its_colors(
+    editor_root: EditorRoot, daemon: DaemonProcess
+) -> None:
+    """GIMP takes the numbers of such an image as they are, in every precision."""
+    path = daemon.folder / "table.icc"
+    path.write_bytes(table_profile(b"A2B0", b"B2A0"))
+    cases = _cases(editor_root, daemon, f"fill_tables({str(path)!r})")
+    assert len(cases) == 18 * 2
+    faults = [
+        f"{case}"
+        for case in cases
+        if case["error"]
+        or not case["kept"]
+        or case["changed_outside"]
+        # as GIMP itself shows the two: the engine inverts what is seen
+        or any(abs(below + above - 255) > 3 for below, above in zip(*case["seen"], strict=True))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_a_profile_that_only_reads_is_refused(editor_root: EditorRoot, daemon: DaemonProcess) -> None:
+    path = daemon.folder / "scanner.icc"
+    path.write_bytes(table_profile(b"A2B0"))
+    cases = _cases(editor_root, daemon, f"fill_tables({str(path)!r}, 'u8-non-linear')")
+    assert len(cases) == 2
+    assert all("can be read from and not written to" in case["error"] for case in cases), cases
+    assert all(case["kept"] and not case["changed_outside"] for case in cases), cases
