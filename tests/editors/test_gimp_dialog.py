@@ -9,6 +9,7 @@ import pytest
 from tests.editors.driving import EditorRoot, GimpDriver, fresh_driver, short_folder
 from tests.editors.gimp_plugin import (
     PRELUDE,
+    SELECT_SPECK,
     client_environ,
     count_in_log,
     end_plug_in,
@@ -59,6 +60,7 @@ def test_fill_by_dialog_adds_a_layer_and_one_undo_takes_it_away(photo: GimpDrive
     photo.xdotool("key", "alt+g")
     assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2, 20)")
     wait_until(lambda: not is_shown(photo, "Generative Fill"))
+    assert not is_shown(photo, "^GIMP Message$"), "there is nothing to tell"
     assert photo.run("result = tree(image)[0][0]") == "Fill: a red door"
     assert photo.run("after = composite(image); result = changed_outside(before, after, mask)") == 0
     assert photo.run("result = changed_inside(before, after, mask)") > 1000
@@ -69,6 +71,18 @@ def test_fill_by_dialog_adds_a_layer_and_one_undo_takes_it_away(photo: GimpDrive
     photo.press("ctrl+y")
     assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2)")
     assert photo.run("result = composite(image) == after")
+
+
+def test_a_note_about_the_result_is_shown_in_a_window(photo: GimpDriver) -> None:
+    photo.run(f"{SELECT_SPECK}select_speck(image)")
+    open_dialog(photo, "Generative Remove")
+    photo.xdotool("key", "alt+g")
+    assert photo.run("result = wait_until(lambda: len(image.get_layers()) == 2, 20)")
+    wait_until(lambda: is_shown(photo, "^GIMP Message$"))
+    photo.screenshot(photo.folder / "noted.png")
+    activate(photo, "^GIMP Message$")
+    photo.xdotool("key", "Return")
+    wait_until(lambda: not is_shown(photo, "^GIMP Message$"))
 
 
 def test_expand_by_dialog_grows_the_image_and_one_undo_takes_it_back(photo: GimpDriver) -> None:

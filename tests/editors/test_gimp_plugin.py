@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.editors.driving import EditorRoot, new_home, short_folder
 from tests.editors.gimp_plugin import (
+    SELECT_SPECK,
     client_environ,
     count_in_log,
     end_plug_in,
@@ -22,21 +23,25 @@ _PHOTO = Path(__file__).parents[2] / "docs/example/dahlia.jpg"
 
 
 class Gimp:
-    """A profile with the plug-in in it, and a state folder for a daemon."""
+    """A profile with the plug-in in it, and a state folder for a daemon.
+
+    messages: what the last GIMP wrote on its standard error, its messages to the artist among it.
+    """
 
     def __init__(self, root: EditorRoot, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.state = folder / "state"
         self.home = new_home(root, folder / "home")
         self.folder = folder
+        self.messages = ""
         install_plug_in(self.home / ".config/GIMP" / root.gimp_config_name)
         for name, value in client_environ(self.state).items():
             monkeypatch.setenv(name, value)
 
     def run(self, code: str, timeout: float = 60.0) -> dict[str, object]:
-        return run_script(
-            self.root, self.home, code, binds=[self.folder, _PHOTO.parent], timeout=timeout
-        ).results
+        run = run_script(self.root, self.home, code, binds=[self.folder, _PHOTO.parent], timeout=timeout)
+        self.messages = run.done.stderr
+        return run.results
 
 
 @pytest.fixture
@@ -165,6 +170,28 @@ image.delete()
     assert one_pixel[1:5] == [5, 6, 1, 1]
     assert expanded[1] + expanded[3] == width + 200
     assert expanded[2] + expanded[4] == height + 200
+
+
+def test_a_note_about_the_result_is_told(gimp: Gimp) -> None:
+    note = "Specks that were selected by less than 2 % were left as they are."
+    with DaemonProcess.start(gimp.folder):
+        results = gimp.run(f"""
+{SELECT_SPECK}
+image = picture(128, 96)
+image.select_rectangle(Gimp.ChannelOps.REPLACE, 60, 40, 30, 20)
+RESULTS["plain"] = call("plug-in-overpaint-remove", image)
+import sys
+print("PLAIN", file=sys.stderr, flush=True)
+select_speck(image)
+RESULTS["noted"] = call("plug-in-overpaint-remove", image)
+RESULTS["places"] = [one[1:5] for one in tree(image)]
+image.delete()
+""")
+    assert [results["plain"], results["noted"]] == [["success", ""]] * 2
+    assert results["places"][0] == results["places"][1], "the speck was painted"
+    before, _, after = gimp.messages.partition("PLAIN\n")
+    assert note not in before
+    assert note in after
 
 
 def end_when_queued(state: Path) -> None:
