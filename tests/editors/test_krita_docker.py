@@ -382,6 +382,89 @@ result = dict(offered=offered, remembered=remembered, sentence=sentence, refused
     assert result["names"] == ["Fill: steps=20 delay=0.1", "Background"]
 
 
+_EDGES = """
+NAMES = ("protect_original", "grow", "blend", "feather", "fill_holes", "detail")
+protect, grow, blend, feather, fill_holes, detail = fields = [pilot.widget(name) for name in NAMES]
+def shown():
+    numbers = [[field.text(), field.isEnabled()] for field in (grow, blend, feather, detail)]
+    return numbers, [protect.isChecked(), fill_holes.isChecked(), fill_holes.isEnabled()]
+def sent():
+    edges = pilot.docker._options.edges.edges()
+    return [edges.grow_px, edges.blend_px, edges.feather_px, edges.fill_holes]
+"""
+
+
+def test_the_edges_are_remembered_over_a_restart_and_greyed_where_they_do_nothing(
+    editor_root: EditorRoot,
+) -> None:
+    with (
+        short_folder() as folder,
+        fresh_driver(
+            KritaDriver, editor_root, binds=[PROJECT, folder], environment=_environment(folder)
+        ) as driver,
+    ):
+        install_plug_in(driver)
+        driver.start()
+        driver.run(PRELUDE + _EDGES)
+        result = _run(
+            driver,
+            """
+closed = [field.isVisible() for field in fields]
+pilot.press("edges")
+opened = [field.isVisible() for field in fields]
+untouched = shown(), sent()
+protect.click()
+protected = shown(), sent(), grow.toolTip(), blend.toolTip()
+protect.click()
+freed = shown(), sent()
+for field, number in ((grow, 12), (blend, 0), (feather, 3), (detail, 75)):
+    field.setValue(number)
+fill_holes.click()
+free = shown(), sent()
+protect.click()
+result = dict(closed=closed, opened=opened, untouched=untouched, protected=protected, freed=freed, free=free)
+""",
+        )
+        assert result["closed"] == [False] * 6
+        assert result["opened"] == [True] * 6
+        left_alone = [[["automatic", True]] * 4, [False, False, True]], [None, None, None, False]
+        assert result["untouched"] == result["freed"] == list(left_alone)
+        reason = "The original is protected: the result ends where the selection does."
+        assert result["protected"] == [
+            [[["0 px", False]] * 2 + [["automatic", True]] * 2, [True, False, True]],
+            [0, 0, None, False],
+            reason,
+            reason,
+        ]
+        numbers = ["12 px", "0 px", "3 px", "75 %"]
+        assert result["free"] == [
+            [[[number, True] for number in numbers], [False, True, True]],
+            [12, 0, 3, True],
+        ]
+        assert driver.quit() == 0
+
+        driver.start()
+        driver.run(PRELUDE + _EDGES)
+        result = _run(
+            driver,
+            """
+opened = [field.isVisible() for field in fields]
+protected = shown(), sent()
+protect.click()
+result = dict(opened=opened, protected=protected, free=[shown(), sent()])
+""",
+        )
+        assert result["opened"] == [True] * 6
+        assert result["protected"] == [
+            [[[number, number in ("3 px", "75 %")] for number in numbers], [True, True, True]],
+            [0, 0, 3, True],
+        ]
+        assert result["free"] == [
+            [[[number, True] for number in numbers], [False, True, True]],
+            [12, 0, 3, True],
+        ]
+
+
 def test_a_shape_is_that_of_the_canvas_as_it_is_now(krita: KritaDriver) -> None:
     result = _run(
         krita,
