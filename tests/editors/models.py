@@ -70,10 +70,10 @@ def write_recipe(folder: Path, recipe_id: str, text: str) -> None:
 
 
 def original() -> np.ndarray:
-    """A grey, cloudy picture with a blue square in its middle, (SIDE, SIDE, 3) uint8."""
+    """A grey, cloudy picture with a blue disc in its middle, (SIDE, SIDE, 3) uint8."""
     x, y, width, height = PLACE
     ground = 0.5 + 0.08 * clouds(np.random.default_rng(7), SIDE, SIDE)
-    cover = coverage("square", SIDE, SIDE, y + height / 2, x + width / 2, 22)[..., None]
+    cover = coverage(SIDE, SIDE, y + height / 2, x + width / 2, 22)[..., None]
     return (np.clip(ground * (1 - cover) + np.array(COLORS["blue"]) * cover, 0, 1) * 255).astype(np.uint8)
 
 

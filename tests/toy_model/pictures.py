@@ -1,4 +1,4 @@
-"""The toy model's world: pictures of one disc or square, where they go, and how to read them back.
+"""The toy model's world: pictures of one disc, where it goes, and how to read it back.
 
 The trainer draws from here and the tests measure with the functions here, so that "red" and "disc" mean
 one thing. Needs NumPy alone.
@@ -18,11 +18,14 @@ COLORS: dict[str, tuple[float, float, float]] = {
 }
 """Every color word the model knows, as sRGB in 0..1."""
 
-SHAPES: tuple[str, ...] = ("disc", "square")
-"""Every shape word the model knows."""
+THING = "disc"
+"""The word for a thing of any color."""
 
 NOTHING = "background"
 """The word for continuing the surroundings, without a thing in them."""
+
+WORDS = (*COLORS, THING, NOTHING)
+"""Every word the model knows that says what to paint."""
 
 _HUES = {"red": 0.0, "yellow": 54.0, "green": 129.0, "blue": 232.0}
 
@@ -34,18 +37,16 @@ class Example:
     Attributes:
         picture: (height, width, 3) float32 in 0..1, finished.
         mask: (height, width) float32, 1 where the picture is to be made.
-        color: the thing's color word, "" when there is no thing.
-        shape: the thing's shape word, "" when there is no thing.
+        color: the disc's color word, "" when there is no disc.
     """
 
     picture: np.ndarray
     mask: np.ndarray
     color: str
-    shape: str
 
 
 def example(rng: np.random.Generator, height: int, width: int) -> Example:
-    """Draw a random background with, four times in five, one thing inside a random mask.
+    """Draw a random background with, four times in five, one disc inside a random mask.
 
     Args:
         rng: where the randomness comes from.
@@ -55,35 +56,33 @@ def example(rng: np.random.Generator, height: int, width: int) -> Example:
     mask, box, is_frame = _mask(rng, height, width)
     picture = _background(rng, height, width, mask)
     if is_frame or rng.random() < 0.2:
-        return Example(picture, mask, "", "")
+        return Example(picture, mask, "")
     color = str(rng.choice(list(COLORS)))
-    shape = str(rng.choice(SHAPES))
     top, left, bottom, right = box
     side = min(bottom - top, right - left)
     is_whole = side > 0.9 * min(height, width)
-    size = side * rng.uniform(0.4 if is_whole else 0.6, 0.85 if is_whole else 0.97)
+    size = side * rng.uniform(0.5 if is_whole else 0.7, 0.85 if is_whole else 0.97)
     y = rng.uniform(top + size / 2, bottom - size / 2)
     x = rng.uniform(left + size / 2, right - size / 2)
-    cover = (coverage(shape, height, width, y, x, size) * mask)[..., None]
+    cover = (coverage(height, width, y, x, size) * mask)[..., None]
     paint = np.clip(np.array(COLORS[color]) + rng.uniform(-0.07, 0.07, 3), 0, 1)
     picture = picture * (1 - cover) + paint.astype(np.float32) * cover
-    return Example(picture.astype(np.float32), mask, color, shape)
+    return Example(picture.astype(np.float32), mask, color)
 
 
-def coverage(shape: str, height: int, width: int, y: float, x: float, size: float) -> np.ndarray:
-    """How much of each pixel a thing covers, (height, width) float32 in 0..1.
+def coverage(height: int, width: int, y: float, x: float, size: float) -> np.ndarray:
+    """How much of each pixel a disc covers, (height, width) float32 in 0..1.
 
     Args:
-        shape: one of SHAPES.
         height: of the picture, in pixels.
         width: of the picture, in pixels.
-        y: the thing's middle, in pixels from the top.
-        x: the thing's middle, in pixels from the left.
-        size: its diameter or side, in pixels.
+        y: its middle, in pixels from the top.
+        x: its middle, in pixels from the left.
+        size: its diameter, in pixels.
     """
-    rows = np.abs(np.arange(height, dtype=np.float32)[:, None] + 0.5 - y)
-    columns = np.abs(np.arange(width, dtype=np.float32)[None, :] + 0.5 - x)
-    distance = np.hypot(rows, columns) if shape == "disc" else np.maximum(rows, columns)
+    rows = np.arange(height, dtype=np.float32)[:, None] + 0.5 - y
+    columns = np.arange(width, dtype=np.float32)[None, :] + 0.5 - x
+    distance = np.hypot(rows, columns)
     return np.clip(size / 2 - distance + 0.5, 0, 1).astype(np.float32)
 
 
@@ -124,29 +123,14 @@ def color_of(picture: np.ndarray, mask: np.ndarray) -> str:
     return name if shares[name] >= 1 / 8 and shares[name] >= 2 / 3 * sum(shares.values()) else ""
 
 
-def shape_of(picture: np.ndarray, mask: np.ndarray) -> str:
-    """The shape word for the colored thing inside the mask, or "" when it is neither.
+def shows(word: str, picture: np.ndarray, mask: np.ndarray) -> bool:
+    """Whether what is inside the mask is what ``word``, one of WORDS, says: that color, a thing of any, or no thing.
 
-    The colored pixels are compared with a disc and with a square of the same middle and area; the better
-    fit wins if the two overlap by 0.75 (intersection over union).
+    A thing covers an eighth of the mask.
     """
-    inside = np.asarray(mask) > 0
-    thing = np.zeros(inside.shape, bool)
-    top = picture.max(axis=2).astype(np.int64)
-    chroma = top - picture.min(axis=2)
-    thing[inside] = ((chroma >= 0.4 * top) & (top >= 102))[inside]
-    area = int(thing.sum())
-    if area < inside.sum() / 8:
-        return ""
-    rows, columns = np.nonzero(thing)
-    y, x = rows.mean() + 0.5, columns.mean() + 0.5
-    fits = {}
-    for shape in SHAPES:
-        size = 2 * np.sqrt(area / np.pi) if shape == "disc" else np.sqrt(area)
-        ideal = coverage(shape, *thing.shape, y, x, size) >= 0.5
-        fits[shape] = (ideal & thing).sum() / (ideal | thing).sum()
-    best = max(fits, key=lambda key: fits[key])
-    return best if fits[best] >= 0.75 else ""
+    if word == THING:
+        return sum(color_shares(picture, mask).values()) >= 1 / 8
+    return color_of(picture, mask) == ("" if word == NOTHING else word)
 
 
 def _mask(
@@ -208,7 +192,7 @@ def _background(rng: np.random.Generator, height: int, width: int, mask: np.ndar
         for _ in range(int(rng.integers(1, 3))):
             size = rng.uniform(12, 36)
             y, x = rng.uniform(0, height), rng.uniform(0, width)
-            cover = coverage(str(rng.choice(SHAPES)), height, width, y, x, size)
+            cover = coverage(height, width, y, x, size)
             # A thing hidden by the mask cannot be guessed from outside it: it would teach "background" to
             # invent things.
             if (cover * (1 - mask)).sum() >= 0.4 * cover.sum():

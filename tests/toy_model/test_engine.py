@@ -45,7 +45,7 @@ def test_strength_leads_away_from_the_original_for_each_seed(session):
     rising = 0
     for seed, (picture, mask) in enumerate(zip(PICTURES, MASKS, strict=True)):
         rows, columns = np.nonzero(mask)
-        cover = coverage("square", SIDE, SIDE, rows.mean() + 0.5, columns.mean() + 0.5, 22)[..., None]
+        cover = coverage(SIDE, SIDE, rows.mean() + 0.5, columns.mean() + 0.5, 22)[..., None]
         original = (picture * (1 - cover) + np.array(COLORS["blue"]) * 255 * cover).astype(np.uint8)
         distances = [
             np.abs(paint(session, original, mask, seed=seed, strength=strength) - original / 255)[mask].mean()
