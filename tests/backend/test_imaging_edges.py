@@ -131,6 +131,30 @@ def test_the_derived_reach_is_bounded(side, most_px, removes):
     assert reach.blend_px > 0
 
 
+@pytest.mark.parametrize("frame_px", [1, 2, 3, 5])
+@pytest.mark.parametrize("edges", [Edges(), Edges(blend_px=0), Edges(grow_px=0)], ids=repr)
+@pytest.mark.parametrize("removes", [False, True])
+def test_what_is_derived_leaves_at_least_half_of_narrow_surroundings(frame_px, edges, removes):
+    selection = marked(np.s_[frame_px : 90 - frame_px, frame_px : 110 - frame_px], height=90, width=110)
+    area = selected_area(selection, edges, removes=removes)
+    assert 2 * np.count_nonzero(area.mask == 0) >= np.count_nonzero(selection == 0)
+
+
+def test_what_is_unknown_is_no_surroundings():
+    selection = marked(np.s_[:, 4:90], height=90, width=110)
+    known = np.zeros(selection.shape, bool)
+    known[:, :90] = True
+    widest = selected_area(selection, Edges())
+    area = selected_area(selection, Edges(), known=known)
+    assert not (widest.mask == 0)[:, :90].any()
+    assert (area.mask == 0)[:, :2].all()
+
+
+def test_lengths_in_pixels_are_kept_whatever_they_leave():
+    selection = marked(np.s_[3:87, 3:107], height=90, width=110)
+    assert selected_area(selection, Edges(grow_px=2, blend_px=4)).mask.all()
+
+
 def test_many_small_things_far_apart_get_the_reach_of_small_things():
     selection = blank(900, 900)
     for place in range(20, 900, 80):
@@ -325,6 +349,28 @@ def meadow(height, width):
     rows, columns = np.mgrid[:height, :width]
     light = 110 + 40 * np.sin(columns / 17) * np.cos(rows / 23) + rng.normal(0, 6, (height, width))
     return np.stack([light * 0.4, light, light * 0.5], axis=-1)
+
+
+def test_nearly_everything_can_be_removed():
+    pixels = np.full((60, 80, 4), 255, np.uint8)
+    pixels[..., :3] = meadow(60, 80)
+    selection = np.zeros((60, 80), np.uint8)
+    selection[3:57, 3:77] = 255
+    size = Size(80, 60)
+    job = FillJob(
+        canvas=size,
+        context=Rect.from_size(size),
+        operation=Remove(),
+        image_bands=(pixels.tobytes(),),
+        image_size=size,
+        pixel_format=PixelFormat.RGBA8,
+        color=ColorSpace.SRGB,
+        mask_bands=(selection.tobytes(),),
+        seed=0,
+    )
+    target = run_fill(job, EmbeddedEngine().open(Device()), lambda step: None).target
+    assert Rect(3, 3, 74, 54).intersect(target) == Rect(3, 3, 74, 54)
+    assert target != Rect.from_size(size)
 
 
 @pytest.mark.parametrize("shape", ["disk", "square"])

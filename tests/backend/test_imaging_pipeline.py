@@ -191,7 +191,7 @@ def test_what_the_engine_paints_arrives():
     )
     assert output.target == Rect(3, 2, 6, 3)
     assert np.array_equal(layer_pixels(output)[..., :3], 255 - pixels[2:5, 3:9, :3])
-    assert set(output.timings_ms) == {"decode", "mask", "engine", "match", "composite", "encode"}
+    assert set(output.timings_ms) == {"decode", "mask", "bleed", "engine", "match", "composite", "encode"}
 
 
 def test_the_target_is_in_canvas_coordinates():

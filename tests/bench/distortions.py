@@ -2,7 +2,7 @@
 
 Every distortion takes the truth, (H, W, 3) float32 encoded with the sRGB curve, and the (H, W) bool hole it is asked to
 paint, and returns a picture of the whole: what an engine's own version of everything looks like. ``passing_through``
-makes of it an engine that leaves alone what it was not asked for.
+makes of it one that leaves alone what it was not asked for. ``DistortingSession`` is either as an engine.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from overpaint_backend.engines.base import FillRequest, FillResult, OnStep
 from overpaint_backend.imaging.mask import distance
 
 from .seam_metrics import from_lab, to_lab
@@ -19,6 +20,8 @@ from .seam_metrics import from_lab, to_lab
 Distortion = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.float32]]
 
 RIM_PX = 8
+BLEED_PX = 12
+"""What a diffusion model wants that works at the scale of the canvas."""
 
 
 def perfect(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -67,6 +70,26 @@ def passing_through(distortion: Distortion) -> Distortion:
         return np.where(hole[..., None], distortion(truth, hole), truth)
 
     return only_inside
+
+
+class DistortingSession:
+    """An engine that paints a distorted truth."""
+
+    def __init__(self, truth: NDArray[np.float32], distortion: Distortion, bleed_px: int = BLEED_PX) -> None:
+        self._truth = truth
+        self._distortion = distortion
+        self._bleed_px = bleed_px
+
+    def bleed_px(self, request: FillRequest) -> int:
+        """See BleedSession."""
+        return self._bleed_px
+
+    def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
+        """See EngineSession."""
+        return FillResult(self._distortion(self._truth, request.mask > 0).astype(np.float32))
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def blur(picture: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:

@@ -2,10 +2,10 @@
 
     python -m tests.bench.image [--cases FOLDER] [--rounds 5]
 
-Engines that know the truth and spoil it paint into photographs. Printed by distortion are median and p95 CIEDE2000 near the
-border and the ratio of gradients across it, means over all pictures and selections, and how many of these keep the bounds:
-without correction, with the usual recipe (biased means and deviations in Lab, eroded and blurred mask), and with ours. Then
-the cost of everything but the engine, by stage, as multiples of a copy of the Context's bytes in the same run.
+Engines that know the truth and spoil it paint into photographs, by the pipeline that also serves the editors. Printed by
+distortion are median and p95 CIEDE2000 near the border and the ratio of gradients across it, means over all pictures and
+selections, and how many of these keep the bounds: without correction, with the usual recipe (biased means and deviations in
+Lab, eroded and blurred mask), and with ours. Then the cost of everything but the engine, by stage, as multiples of a copy of the Context's bytes in the same run.
 """
 
 from __future__ import annotations
@@ -21,20 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from overpaint_backend.engines.base import FillRequest, FillResult, OnStep
-from overpaint_backend.imaging.mask import distance
-from overpaint_backend.imaging.match import match
+from overpaint_backend.engines.base import EngineSession, FillRequest, FillResult, OnStep
+from overpaint_backend.imaging.edges import selected_area
 from overpaint_backend.imaging.pipeline import FillJob, run_fill
 from overpaint_client.context import ContextHints, plan_context
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import Remove
+from overpaint_protocol.messages import Edges, Fill, Remove
 from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
-from .distortions import DISTORTIONS, passing_through
+from .distortions import DISTORTIONS, DistortingSession, passing_through
 from .mean_std import blend_alpha, match_mean_std
 from .seam_metrics import SeamFigures
 
-GROW_PX, BLEND_PX = 4, 12
+EDGES = Edges(grow_px=4, blend_px=12)
+"""So soft that all that is measured is blended, as well as the selection itself."""
+
+HIDDEN = np.float32(0.3)
+"""The color of what is to be replaced: nothing to learn from."""
+
 BOUNDS = SeamFigures(1.5, 4.0, 1.10)
 _CHINA = Path(__file__).parents[1] / "data" / "china.jpg"
 _CANVAS = Size(4096, 4096)
@@ -45,7 +49,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=Path, help="a folder with more pictures")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of the cost")
     options = parser.parse_args()
     files = [_CHINA]
     if options.cases:
@@ -67,10 +71,37 @@ def selections(height: int, width: int) -> Iterator[NDArray[np.bool_]]:
     yield (abs(rows - 0.6 * height) < 30) & (abs(columns - 0.3 * width) < 30)
 
 
-def soft_alpha(selection: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """What a layer with grown and blended edges has, (H, W) float32."""
-    away = np.minimum(distance(selection, GROW_PX + BLEND_PX), GROW_PX + BLEND_PX + 1)
-    return np.clip(1 - (away - GROW_PX) / (BLEND_PX + 1), 0, 1).astype(np.float32)
+def alpha_of(selection: NDArray[np.bool_], edges: Edges = EDGES) -> NDArray[np.float32]:
+    """How much of a fill shows, (H, W) float32."""
+    return selected_area(selection.astype(np.float32), edges).alpha
+
+
+def fill_in(
+    document: NDArray[np.float32], selection: NDArray[np.bool_], session: EngineSession, edges: Edges = EDGES
+) -> NDArray[np.float32]:
+    """The (H, W, 3) document with the layer of a fill over it, as an editor shows it."""
+    height, width = selection.shape
+    size = Size(width, height)
+    pixels = np.concatenate((document, np.ones((height, width, 1), np.float32)), axis=-1)
+    job = FillJob(
+        canvas=size,
+        context=Rect.from_size(size),
+        operation=Fill(),
+        image_bands=(pixels.tobytes(),),
+        image_size=size,
+        pixel_format=PixelFormat.RGBAF32,
+        color=ColorSpace.SRGB,
+        mask_bands=((selection * np.uint8(255)).tobytes(),),
+        seed=0,
+        edges=edges,
+    )
+    output = run_fill(job, session, lambda step: None)
+    target = output.target
+    layer = np.frombuffer(output.data, np.float32).reshape(target.height, target.width, 4)
+    shown = document.copy()
+    part = np.s_[target.top : target.bottom, target.left : target.right]
+    shown[part] = lay_over(shown[part], layer[..., :3], layer[..., 3])
+    return shown
 
 
 def lay_over(image: NDArray, painted: NDArray, alpha: NDArray) -> NDArray:
@@ -84,17 +115,20 @@ def print_seams(pictures: list[NDArray[np.float32]]) -> None:
             figures: list[list[SeamFigures]] = [[], [], []]
             for truth in pictures:
                 for selection in selections(*truth.shape[:2]):
-                    alpha = soft_alpha(selection)
+                    alpha = alpha_of(selection)
                     hole = alpha > 0
-                    # What lies under the selection is nothing to learn from.
-                    image = np.where(selection[..., None], np.float32(0.3), truth)
+                    document = np.where(selection[..., None], HIDDEN, truth)
                     painted = engine(truth, hole).astype(np.float32)
-                    ours = match(painted, image, alpha, np.ones_like(hole))
-                    usual = match_mean_std(painted, image, hole)
-                    for column, picture, blend in zip(
-                        figures, (painted, usual, ours), (alpha, blend_alpha(hole), alpha), strict=True
+                    usual = match_mean_std(painted, document, hole)
+                    for column, composite in zip(
+                        figures,
+                        (
+                            lay_over(truth, painted, alpha),
+                            lay_over(truth, usual, blend_alpha(hole)),
+                            fill_in(document, selection, DistortingSession(truth, engine)),
+                        ),
+                        strict=True,
                     ):
-                        composite = lay_over(truth, picture, blend)
                         column.append(SeamFigures.measure(composite, truth, selection, hole))
             kept = sum(all(np.array(astuple(one)) <= astuple(BOUNDS)) for one in figures[2])
             cells = "".join(

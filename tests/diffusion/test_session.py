@@ -13,7 +13,7 @@ import pytest
 from tests.diffusion.sessions import HOLE, STAGES, Starved, fill, part_of, request
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from overpaint_backend.engines.base import Cancelled, Device, GenerationSettings
+from overpaint_backend.engines.base import Cancelled, Device, GenerationSettings, OperationName
 from overpaint_backend.engines.diffusion.memory import Thrift
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine
 from overpaint_backend.models.families import FAMILIES
@@ -119,6 +119,21 @@ def test_guidance_and_the_negative_prompt_count(open_session):
     assert np.array_equal(
         fill(session, settings=unguided), fill(session, settings=unguided, negative_prompt="people")
     )
+
+
+@pytest.mark.parametrize(("side_px", "detail", "bleed_px"), [(64, None, 12), (128, 0.5, 24), (32, None, 6)])
+def test_the_bleed_is_so_many_pixels_of_what_the_model_paints(open_session, side_px, detail, bleed_px):
+    mask = np.zeros((side_px, side_px), np.float32)
+    mask[: side_px // 2] = 1
+    changes = {
+        "image": np.full((side_px, side_px, 3), 0.5, np.float32),
+        "mask": mask,
+        "known": np.ones((side_px, side_px), np.bool_),
+        "settings": GenerationSettings(detail=detail),
+    }
+    session = open_session()
+    assert session.bleed_px(request(**changes)) == bleed_px
+    assert session.bleed_px(request(**changes, operation=OperationName.EDIT)) == 0
 
 
 def test_what_is_hidden_does_not_show(open_session):

@@ -19,6 +19,7 @@ from overpaint_protocol.messages import EngineInfo, GenerationSettings
 
 __all__ = [
     "BatchSession",
+    "BleedSession",
     "Cancelled",
     "ChangingProvider",
     "Device",
@@ -165,6 +166,23 @@ class BatchSession(EngineSession, Protocol):
 
         A variant is the one that its seed gives alone, up to the rounding of sums in another order. Previews show the
         first one. Raises as ``fill`` does.
+        """
+        ...
+
+
+@runtime_checkable
+class BleedSession(EngineSession, Protocol):
+    """A session that spoils the rim of what it paints, or shifts colors without showing by how much.
+
+    It is made to paint further than is shown, over known surroundings: its rim falls in there, and paint and truth can be
+    compared. Who wants no bleed is asked to paint just what is needed.
+    """
+
+    def bleed_px(self, request: FillRequest) -> int:
+        """How many px further than ``request`` says it should paint, at least 0.
+
+        Two thirds of that may be lost, the third next to what is shown has to be as good as the rest. It is asked for less
+        where there is little to paint or to learn from.
         """
         ...
 

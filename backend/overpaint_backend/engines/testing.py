@@ -28,6 +28,7 @@ from overpaint_protocol.messages import LoraWeight
 
 from .base import (
     BatchSession,
+    BleedSession,
     Cancelled,
     Device,
     Engine,
@@ -427,6 +428,20 @@ class EngineConformance:
             assert len(calls) == 1
             self._fill_batch_in(session, request, (1, 2))
             assert session.batch_limit(request) >= 1
+        finally:
+            session.close()
+
+    def test_a_bleed_is_a_whole_number_of_px(self) -> None:
+        session = self.make_engine().open(self.device)
+        try:
+            if not isinstance(session, BleedSession):
+                return  # it wants none
+            for name in self.make_engine().info().operations:
+                for hole in (np.s_[12:36, 12:36], np.s_[:, :], np.s_[0:0, 0:0]):
+                    request = self.make_request(48, 48, hole, operation=OperationName(name))
+                    bleed_px = session.bleed_px(request)
+                    assert isinstance(bleed_px, int)
+                    assert bleed_px >= 0
         finally:
             session.close()
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEPTH_PX", "Border", "find_border"]
+__all__ = ["DEPTH_PX", "Border", "colors_at", "find_border", "mean_along"]
 
 DEPTH_PX = 24
 """How far profiles go to each side."""
 
-_MAX_PROFILES = 1500
+_BRIGHTEST = np.float32(4)
+"""What evidence is clipped to, either side of black, as encoded values."""
+
+_MAX_PROFILES = 2500
 _NORMAL_PX = 4
 """How far around a border pixel its direction is judged from; even a staircase looks straight over that."""
 
@@ -57,6 +60,24 @@ def find_border(hole: NDArray[np.bool_], known: NDArray[np.bool_]) -> Border:
     inside, inside_valid = _walk(inner[:, None, :] - steps, hole)
     places = (inner + outer).astype(np.float32) / 2
     return Border(places, inside, outside, inside_valid, outside_valid)
+
+
+def colors_at(picture: NDArray[np.floating], pixels: NDArray[np.intp]) -> NDArray[np.floating]:
+    """(..., 3) colors of a (H, W, 3) picture at (..., 2) rows and columns.
+
+    Single lights of a scene may be thousands of times brighter than white, and tell nothing about a seam: they are clipped.
+    """
+    return np.clip(picture[pixels[..., 0], pixels[..., 1]], -_BRIGHTEST, _BRIGHTEST)
+
+
+def mean_along(
+    values: NDArray[np.floating], valid: NDArray[np.bool_], depth_px: int
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """(N, 3) means over the valid ones of the first pixels of (N, S, 3) profiles, and (N,) 1 where there are any, else 0."""
+    part = valid[:, :depth_px, None]
+    counts = part.sum(axis=1)
+    means = (values[:, :depth_px] * part).sum(axis=1) / np.maximum(counts, 1)
+    return means.astype(np.float32), (counts[:, 0] > 0).astype(np.float32)
 
 
 def _crossings(

@@ -58,7 +58,7 @@ class Area:
     mask: (H, W) float32 in [0, 1], what the engine paints: everything above 0, which holds all of ``alpha``. It is graded
         only where the artist's selection is.
     alpha: (H, W) float32 in [0, 1], how much of what was painted the layer shows.
-    box: holds everything above 0 in both, relative to the Context.
+    box: the bounds of everything above 0 in ``mask``, relative to the Context.
     notes: what the artist should know about it, a sentence each.
     """
 
@@ -81,13 +81,21 @@ class Reach:
         return self.grow_px + self.blend_px
 
 
-def selected_area(selection: NDArray[np.float32], edges: Edges, *, removes: bool = False) -> Area:
+def selected_area(
+    selection: NDArray[np.float32],
+    edges: Edges,
+    *,
+    removes: bool = False,
+    known: NDArray[np.bool_] | None = None,
+) -> Area:
     """What changes where an artist selected ``selection``.
 
     Args:
         selection: (H, W) in [0, 1], over the Context.
         edges: how the result is to end; what is None follows from the selection.
         removes: what is selected is to go without a trace of its rim.
+        known: (H, W), what can be learnt from; None for all. Where most of what is not selected would be painted over, what
+            follows from the selection yields.
 
     Raises:
         EmptySelection: nothing is selected, or all of it too faintly to be meant.
@@ -97,8 +105,13 @@ def selected_area(selection: NDArray[np.float32], edges: Edges, *, removes: bool
     if edges.fill_holes:
         part = fill_holes(part)
     part = feather(part, edges.feather_px or 0)
-    reach = _chosen(derive_reach(part, removes=removes), edges)
-    return replace(_widen(part, box, selection.shape, reach), notes=notes)
+    derived = derive_reach(part, removes=removes)
+    while True:
+        reach = _chosen(derived, edges)
+        area = _widen(part, box, selection.shape, reach)
+        derived = Reach(derived.grow_px // 2, derived.blend_px // 2)
+        if _chosen(derived, edges) == reach or _leaves_enough(area, selection, known):
+            return replace(area, notes=notes)
 
 
 def expand_area(canvas: Size, margins: Margins, context: Rect, edges: Edges) -> Area:
@@ -136,6 +149,17 @@ def derive_reach(selection: NDArray[np.float32], *, removes: bool = False) -> Re
         return Reach(grow_px, max(0, total_px - grow_px - soft_px))
     grow_px = round(total_px * _GROW_FRACTION)
     return Reach(max(0, grow_px - soft_px), max(0, total_px - grow_px - soft_px))
+
+
+def _leaves_enough(area: Area, selection: NDArray[np.float32], known: NDArray[np.bool_] | None) -> bool:
+    """Whether at least half of what is known beside the selection is also beside the area, which holds it."""
+    near = window(area.box)
+    total = area.mask.size if known is None else np.count_nonzero(known)
+    left, beside = (
+        total - np.count_nonzero((levels[near] > 0) if known is None else (levels[near] > 0) & known[near])
+        for levels in (area.mask, selection)
+    )
+    return bool(2 * left >= beside)
 
 
 def _chosen(derived: Reach, edges: Edges) -> Reach:
@@ -204,8 +228,17 @@ def _widen(part: NDArray[np.float32], box: Rect, shape: tuple[int, int], reach: 
     shown, painted = alpha[window(wide_box)], mask[window(wide_box)]
     if reach.total_px == 0:
         shown[:] = painted[:] = selection
-        return Area(mask, alpha, wide_box)
-    slabs, height = _slabs(part)
+    else:
+        _widen_slabs(selection, reach, shown, painted)
+    box = bounds(painted) or Rect(0, 0, 0, 0)
+    return Area(mask, alpha, box.translate(wide_box.x, wide_box.y))
+
+
+def _widen_slabs(
+    selection: NDArray[np.float32], reach: Reach, shown: NDArray[np.float32], painted: NDArray[np.float32]
+) -> None:
+    """Write into ``shown`` and ``painted``, all 0, what ``selection`` is widened to."""
+    slabs, height = _slabs(selection)
     for slab in range(slabs):
         # Sums of eighths may fall short of the level they stand for by a rounding.
         away_px = distance(selection - slab * height >= height * np.float32(1 - 1e-4), reach.total_px)
@@ -215,7 +248,6 @@ def _widen(part: NDArray[np.float32], box: Rect, shape: tuple[int, int], reach: 
             painted[rows] += height * np.maximum(share, away_px[rows] <= reach.total_px)
     for widened in (shown, painted):
         np.clip(widened, selection, 1, out=widened)
-    return Area(mask, alpha, wide_box)
 
 
 def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:

@@ -14,7 +14,14 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint_backend.engines.base import BatchSession, EngineSession, FillRequest, OnStep, OperationName
+from overpaint_backend.engines.base import (
+    BatchSession,
+    BleedSession,
+    EngineSession,
+    FillRequest,
+    OnStep,
+    OperationName,
+)
 from overpaint_protocol.errors import EmptySelection, EngineError, InvalidImage
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import (
@@ -27,6 +34,7 @@ from overpaint_protocol.messages import (
 )
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
+from .bleed import Bleed, add_bleed
 from .composite import cut_layer
 from .decode import decode, decode_mask
 from .edges import Area, expand_area, selected_area
@@ -86,7 +94,7 @@ class FillOutput:
     target: where it goes, in canvas coordinates from before the operation.
     pixel_format, color: as in the job.
     data: its straight-alpha pixels, rows top to bottom.
-    timings_ms: milliseconds by stage: ``decode``, ``mask``, ``engine``, ``match``, ``composite``, ``encode``.
+    timings_ms: milliseconds by stage: ``decode``, ``mask``, ``bleed``, ``engine``, ``match``, ``composite``, ``encode``.
     """
 
     target: Rect
@@ -136,7 +144,7 @@ def prepare(job: FillJob) -> Prepared:
         document, known = _over_context(job)
         image = without_hidden(document.rgb, known)
     with clock.stage("mask"):
-        area = _area(job)
+        area = _area(job, known)
     operation = job.operation
     request = FillRequest(
         image=image,
@@ -165,23 +173,36 @@ def render(
         Cancelled: ``on_step`` did.
     """
     clock = _Stopwatch()
+    with clock.stage("bleed"):
+        request, bleed = _for_session(prepared.request, session)
     with clock.stage("engine"):
         if len(seeds) > 1 and isinstance(session, BatchSession):
-            results = session.fill_batch(prepared.request, seeds, on_step)
+            results = session.fill_batch(request, seeds, on_step)
         else:
-            results = [session.fill(replace(prepared.request, seed=seed), on_step) for seed in seeds]
+            results = [session.fill(replace(request, seed=seed), on_step) for seed in seeds]
     share_ms = {stage: took_ms / len(seeds) for stage, took_ms in clock.timings_ms.items()}
-    return [_finish(prepared, result.image, share_ms) for result in results]
+    return [_finish(prepared, result.image, bleed, share_ms) for result in results]
 
 
 def batch_size(prepared: Prepared, session: EngineSession, variants: int) -> int:
     """How many of the next ``variants``, at least 1, the session should make together."""
     if variants > 1 and isinstance(session, BatchSession):
-        return max(1, min(variants, session.batch_limit(prepared.request)))
+        request, _ = _for_session(prepared.request, session)
+        return max(1, min(variants, session.batch_limit(request)))
     return 1
 
 
-def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping[str, float]) -> FillOutput:
+def _for_session(request: FillRequest, session: EngineSession) -> tuple[FillRequest, Bleed | None]:
+    """The request with the bleed that the session wants."""
+    if not isinstance(session, BleedSession):
+        return request, None
+    mask, bleed = add_bleed(request.mask, request.known, session.bleed_px(request))
+    return replace(request, mask=mask), bleed
+
+
+def _finish(
+    prepared: Prepared, painted: NDArray[np.float32], bleed: Bleed | None, engine_ms: Mapping[str, float]
+) -> FillOutput:
     job = prepared.job
     clock = _Stopwatch({**prepared.timings_ms, **engine_ms})
     if painted.shape != prepared.request.image.shape:
@@ -191,7 +212,8 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
         )
     request, area = prepared.request, prepared.area
     # All that the layer and its match depend on: a large Context costs no more than what is painted in it.
-    near = area.box.grow(REACH_PX).intersect(Rect.from_size(job.context.size))
+    reach_px = REACH_PX if bleed is None else REACH_PX + bleed.width_px
+    near = area.box.grow(reach_px).intersect(Rect.from_size(job.context.size))
     view = window(near)
     painted = painted[view]
     with clock.stage("match"):
@@ -199,7 +221,8 @@ def _finish(prepared: Prepared, painted: NDArray[np.float32], engine_ms: Mapping
             raise EngineError(
                 "The engine returned numbers that are no colors. Try another seed or another engine."
             )
-        painted = match(painted, request.image[view], request.mask[view], request.known[view])
+        bleed = None if bleed is None else bleed.within(near)
+        painted = match(painted, request.image[view], request.mask[view], request.known[view], bleed)
     with clock.stage("composite"):
         layer = cut_layer(painted, area.alpha[view])
     with clock.stage("encode"):
@@ -234,13 +257,14 @@ def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
     return Raster(np.pad(raster.rgb, (*pad, (0, 0))), np.pad(raster.alpha, pad)), np.pad(known, pad)
 
 
-def _area(job: FillJob) -> Area:
+def _area(job: FillJob, known: NDArray[np.bool_]) -> Area:
     if isinstance(job.operation, Expand):
         return expand_area(job.canvas, job.operation.margins, job.context, job.edges)
     if job.mask_bands is None:
         raise EmptySelection("Nothing is selected. Select the area to change and try again.")
     selection = decode_mask(job.mask_bands, job.context.size)
-    return selected_area(selection, job.edges, removes=isinstance(job.operation, Remove))
+    removes = isinstance(job.operation, Remove)
+    return selected_area(selection, job.edges, removes=removes, known=known)
 
 
 class _Stopwatch:

@@ -9,13 +9,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PATCH_RADIUS_PX", "luma", "measure_softness", "sharpen"]
+from .border import colors_at
+
+__all__ = ["DETAIL_RADIUS_PX", "PATCH_RADIUS_PX", "luma", "measure_softness", "patches", "sharpen"]
 
 PATCH_RADIUS_PX = 4
 """Room for the widest blur that is told apart, and for the filter that looks for fine detail."""
 
+DETAIL_RADIUS_PX = 1
+"""Room for the filter alone."""
+
+_GROUP_PX = 32
+"""Patches within so many px agree on one softness."""
+
 _SIGMAS_PX = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5])
-_MIN_GROUPS = 12
+_MIN_GROUPS = 8
 _CLEAR_RATIO = 0.5
 """Fine detail of sharp paint has, over many patches, about the energy that it has beside it."""
 
@@ -33,21 +41,32 @@ def luma(rgb: NDArray[np.floating]) -> NDArray[np.floating]:
     return rgb @ np.array([0.3, 0.6, 0.1], np.float32)
 
 
+def patches(
+    picture: NDArray[np.floating], centers: NDArray[np.intp], radius_px: int, allowed: NDArray[np.bool_]
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """(n, 2r + 1, 2r + 1, 3) around (n, 2) ``centers``, and which of them lie wholly where it is ``allowed``."""
+    reach = np.arange(-radius_px, radius_px + 1)
+    pixels = centers[:, None, None, :] + np.stack(np.meshgrid(reach, reach, indexing="ij"), axis=-1)
+    inside = np.clip(pixels, 0, np.array(allowed.shape) - 1)
+    valid = (pixels == inside).all(axis=-1) & allowed[inside[..., 0], inside[..., 1]]
+    return colors_at(picture, inside), valid.all(axis=(1, 2))
+
+
 def measure_softness(
-    sharp: NDArray[np.floating], soft: NDArray[np.floating], groups: NDArray[np.intp]
+    sharp: NDArray[np.floating], soft: NDArray[np.floating], places: NDArray[np.floating]
 ) -> float:
     """Compare patches of a picture with such of paint.
 
     Args:
         sharp: (n, 2r + 1, 2r + 1) float32 luma of the picture, r = ``PATCH_RADIUS_PX``.
-        soft: the same of the paint, each patch near its counterpart.
-        groups: (n,) which patches are neighbors.
+        soft: the same of the paint, each patch near its counterpart, or only r = ``DETAIL_RADIUS_PX`` of it.
+        places: (n, 2) row and column; patches that are near each other are to agree.
 
     Returns:
         Softness in px; 0 if there is none, or it is not clear.
     """
     detail = _laplacian()
-    _, group = np.unique(groups, return_inverse=True)
+    _, group = np.unique((places / _GROUP_PX).astype(np.intp) @ np.array([1 << 16, 1]), return_inverse=True)
     sharp_energy = np.bincount(group, _energy(sharp, detail))
     soft_energy = np.bincount(group, _energy(soft, detail))
     telling = sharp_energy > _NO_DETAIL * np.bincount(group)

@@ -29,6 +29,9 @@ from .windows import paint_windows
 
 __all__ = ["DiffusionSession"]
 
+_BLEED_WORK_PX = 12
+"""Autoencoders take 8 px for one: they lose that much along what they paint, and a half more is good evidence."""
+
 
 class DiffusionSession:
     """One model on one device.
@@ -66,6 +69,13 @@ class DiffusionSession:
     def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
         """Paint what the request's mask covers; raises as ``fill_batch`` does."""
         return self.fill_batch(request, (request.seed,), on_step)[0]
+
+    def bleed_px(self, request: FillRequest) -> int:
+        """See BleedSession. None for an edit: what that changes beside the hole is meant, too."""
+        if request.operation is OperationName.EDIT or not (request.mask > 0).any():
+            return 0
+        scale = self._loaded().placement.thrift.scale
+        return round(_BLEED_WORK_PX * self._starts.px_per_work_px(request, scale))
 
     def batch_limit(self, request: FillRequest) -> int:
         """For how many variants there is room at once; 1 until one was painted at this working size."""

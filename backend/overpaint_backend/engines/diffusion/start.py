@@ -113,14 +113,7 @@ class StartMaker:
     def frame(self, request: FillRequest, scale: float) -> Frame:
         """How ``request`` is laid out to be painted at once, at so much of the model's side."""
         windows = self.windows(request, scale)
-        return Frame.plan(
-            Size(request.mask.shape[1], request.mask.shape[0]),
-            self._native_px,
-            self._family.multiple_px,
-            scale=scale,
-            detail=request.settings.detail,
-            window=windows[0].rect if len(windows) == 1 else self._useful(request),
-        )
+        return self._plan(request, scale, windows[0].rect if len(windows) == 1 else self._useful(request))
 
     def windows(self, request: FillRequest, scale: float) -> tuple[Window, ...]:
         """What of ``request`` is to be painted at once, for a mask with something above 0.
@@ -132,6 +125,11 @@ class StartMaker:
             return (Window(useful),)
         return plan_windows(useful, request.mask > 0, self._native_px * scale, request.settings.detail)
 
+    def px_per_work_px(self, request: FillRequest, scale: float) -> float:
+        """How many px of ``request`` the model takes for one where it paints finest."""
+        frame = self._plan(request, scale, self.windows(request, scale)[0].rect)
+        return max(frame.padded.width / frame.work.width, frame.padded.height / frame.work.height)
+
     def can_refine(self, request: FillRequest) -> bool:
         """Whether the model can begin with what is there."""
         return self._takes_strength and request.operation is not OperationName.EDIT
@@ -139,6 +137,16 @@ class StartMaker:
     def clear(self) -> None:
         """Forget the kept picture."""
         self._kept = None
+
+    def _plan(self, request: FillRequest, scale: float, window: Rect) -> Frame:
+        return Frame.plan(
+            Size(request.mask.shape[1], request.mask.shape[0]),
+            self._native_px,
+            self._family.multiple_px,
+            scale=scale,
+            detail=request.settings.detail,
+            window=window,
+        )
 
     def _useful(self, request: FillRequest) -> Rect:
         """What of a request tells the model something: all, or the hole alone where nothing surrounds it."""

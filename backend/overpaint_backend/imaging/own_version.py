@@ -1,0 +1,68 @@
+"""What an engine's own version of known surroundings tells: many return the whole Context.
+
+It lies beside the truth, pixel by pixel, so nothing has to be guessed. Known pixels within ``border.DEPTH_PX`` of the border
+count.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .border import DEPTH_PX, Border, colors_at, mean_along
+from .correction import Correction, Scene
+from .membrane import Field
+from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, patches
+from .tone import Tone
+
+__all__ = ["plan_from_own_version"]
+
+_MIN_PAIRS = 8
+"""Of colors; fewer tell nothing."""
+
+_PASSED = np.float32(1e-4)
+"""A known pixel that comes back with less difference was passed through, not painted."""
+
+_DEPTH_PX = 4
+"""How far from the border the own version says what is wrong at the border."""
+
+
+def plan_from_own_version(scene: Scene, border: Border) -> Correction | None:
+    """What turns the engine's version of the surroundings into the truth; None if it passed them through.
+
+    Args:
+        scene: where the hole is all that the engine painted.
+        border: the hole's.
+    """
+    own, truth = colors_at(scene.painted, border.outside), colors_at(scene.image, border.outside)
+    valid = border.outside_valid
+    differs = (np.abs(own - truth) > _PASSED).any(axis=-1) & valid
+    if differs.sum() * 2 <= valid.sum():
+        return None
+    tone = _tone(own, truth, valid)
+    off, has_any = mean_along(truth - tone.apply(own), valid, _DEPTH_PX)
+    field = Field.solve(scene.hole.shape, border.places, off, has_any)
+    return Correction(tone, _softness(scene, border, tone), [field])
+
+
+def _tone(own: NDArray[np.floating], truth: NDArray[np.floating], valid: NDArray[np.bool_]) -> Tone:
+    """From means of a few (N, S, 3) pixels, since single ones may have lost detail."""
+    parts = [np.s_[:, first : first + _DEPTH_PX] for first in range(0, DEPTH_PX, _DEPTH_PX)]
+    chosen = np.concatenate([valid[part][:, 0] for part in parts])
+    if np.count_nonzero(chosen) < _MIN_PAIRS:
+        return Tone.none()
+    before, after = (
+        np.concatenate([mean_along(colors[part], valid[part], _DEPTH_PX)[0] for part in parts])[chosen]
+        for colors in (own, truth)
+    )
+    return Tone.fit((before + after) / 2, after - before)
+
+
+def _softness(scene: Scene, border: Border, tone: Tone) -> float:
+    """In px, from patches of both at the same places."""
+    sharp, soft = (
+        patches(picture, border.outside[:, PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.sources)
+        for picture in (scene.image, scene.painted)
+    )
+    valid = sharp[1]
+    return measure_softness(luma(sharp[0][valid]), luma(tone.apply(soft[0][valid])), border.places[valid])
