@@ -20,7 +20,7 @@ DEPTH_PX = 24
 _BRIGHTEST = np.float32(4)
 """What evidence is clipped to, either side of black, as encoded values."""
 
-_MAX_PROFILES = 2500
+_MAX_PROFILES = 1000
 _NORMAL_PX = 4
 """How far around a border pixel its direction is judged from; even a staircase looks straight over that."""
 

@@ -42,6 +42,16 @@ class Correction:
     fields: Sequence[Field] = ()
     rim_px: int = 0
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether paint stays as it is."""
+        tone_is_none = not (self.tone.shift.any() or self.tone.slope.any())
+        return (
+            tone_is_none
+            and not (self.softness_px or self.rim_px)
+            and all(one.is_flat_zero for one in self.fields)
+        )
+
     def apply(self, painted: NDArray[np.floating], scene: Scene | None = None) -> NDArray[np.float32]:
         """A new (H, W, 3) of ``painted``, corrected; where ``scene``, if given, has sources, its image instead."""
         height, width = painted.shape[:2]

@@ -16,7 +16,7 @@ from overpaint_protocol.errors import EmptySelection
 from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import Edges
 
-from .blocks import row_blocks
+from .blocks import each_block, row_blocks
 from .expand import expand_selection
 from .mask import bounds, distance, feather, fill_holes, flood, window
 
@@ -185,12 +185,15 @@ class _Measure:
         """Measure a selection that has something above 0."""
         part = selection[window(_around(selection, 1))]
         peak = float(part.max())
-        steps = [np.abs(np.diff(part, axis=axis)) for axis in (0, 1)]
-        ascent = sum(float(step.sum(dtype=np.float64)) for step in steps)
-        # A ramp n px wide climbs n steps of 1 / n, whose squares add up to 1 / n.
-        squares = sum(float(np.vdot(step, step)) for step in steps)
+        area = ascent = squares = 0.0
+        for rows in row_blocks(*part.shape):
+            area += float(part[rows].sum())
+            for step in (np.diff(part[rows], axis=1), np.diff(part[rows.start : rows.stop + 1], axis=0)):
+                ascent += float(np.abs(step, out=step).sum())
+                # A ramp n px wide climbs n steps of 1 / n, whose squares add up to 1 / n.
+                squares += float(np.vdot(step, step))
         outline_px = max(1.0, ascent / peak)
-        area_px = float(part.sum(dtype=np.float64)) / peak
+        area_px = area / peak
         box = bounds(selection) or Rect(0, 0, 0, 0)
         return cls(
             diagonal_px=float(np.hypot(box.width, box.height)),
@@ -242,10 +245,15 @@ def _widen_slabs(
     for slab in range(slabs):
         # Sums of eighths may fall short of the level they stand for by a rounding.
         away_px = distance(selection - slab * height >= height * np.float32(1 - 1e-4), reach.total_px)
-        for rows in row_blocks(*selection.shape):
-            share = np.clip((selection[rows] - slab * height) / height, 0, 1)
+
+        def add(
+            rows: slice, away_px: NDArray[np.float32] = away_px, level: np.float32 = slab * height
+        ) -> None:
+            share = np.clip((selection[rows] - level) / height, 0, 1)
             shown[rows] += height * np.maximum(share, _fade(away_px[rows], reach))
             painted[rows] += height * np.maximum(share, away_px[rows] <= reach.total_px)
+
+        each_block(*selection.shape, add)
     for widened in (shown, painted):
         np.clip(widened, selection, 1, out=widened)
 

@@ -12,7 +12,7 @@ from overpaint_protocol.geometry import Rect
 
 __all__ = ["bounds", "distance", "feather", "fill_holes", "flood", "grow", "window"]
 
-_MIN_TILE_PX = 64
+_MIN_TILE_PX = 192
 
 
 def bounds(selection: NDArray) -> Rect | None:

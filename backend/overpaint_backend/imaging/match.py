@@ -59,11 +59,11 @@ def match(
     hole = shown if bleed is None else shown | bleed.region
     whole = replace(scene, hole=hole, sources=scene.sources & ~hole)
     border = find_border(whole.hole, whole.sources)
-    rest = None
+    rest, is_ours = None, False
     if len(border) >= _MIN_PROFILES:
         own = plan_from_own_version(whole, border)
         if own is not None:
-            painted = own.apply(painted)
+            painted, is_ours = own.apply(painted), True
             scene, whole = replace(scene, painted=painted), replace(whole, painted=painted)
         may_sharpen = own is None
         if bleed is not None and bleed.trusted_px:
@@ -71,6 +71,9 @@ def match(
             rest = plan_from_overlap(scene, inner, bleed, may_sharpen=may_sharpen)
         rest = rest or plan_from_seam(whole, border, may_sharpen=may_sharpen)
     rest = rest or Correction()
+    if rest.is_nothing and is_ours:
+        np.copyto(painted, image, where=scene.sources[..., None])
+        return painted
     result = rest.apply(painted, scene)
     if rest.rim_px:
         spoiled = whole.hole & (distance(whole.sources, rest.rim_px) <= rest.rim_px)
