@@ -302,6 +302,7 @@ result = dict(running=running, sentence=sentence, cancelled=cancelled, texts=pil
     assert result["added"] == 0
 
 
+@pytest.mark.alone
 def test_krita_stays_responsive_with_a_large_picture(krita: KritaDriver) -> None:
     """4096 × 4096 pixels are read, sent, filled, received and inserted while a timer watches the event loop."""
     result = _run(
