@@ -18,10 +18,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE) and "editor_root" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.editor)
-            # one file's tests in one root share an editor: with xdist, they stay with one worker
-            item.add_marker(
-                pytest.mark.xdist_group(f"{item.path.stem}-{item.callspec.params['editor_root']}")
-            )
 
 
 @pytest.fixture(scope="session", params=["trixie", "sid"])
