@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.editors.driving import EditorRoot, find_root, roots_folder, short_folder
+from tests.editors.driving import ANSWER_S, EditorRoot, find_root, roots_folder, short_folder
 from tests.editors.models import daemon_with_models
 from tests.integration.daemon_process import DaemonProcess
 
@@ -18,6 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE) and "editor_root" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.editor)
+            item.add_marker(pytest.mark.timeout(2 * ANSWER_S))
 
 
 @pytest.fixture(scope="session", params=["trixie", "sid"])

@@ -118,15 +118,13 @@ def install_plug_in(gimp_config: Path, daemon_command: Sequence[str] = ()) -> Pa
     return gimp_config / "plug-ins" / bundle.root
 
 
-def run_script(
-    root: EditorRoot, home: Path, code: str, *, binds: Sequence[Path] = (), timeout: float = 60.0
-) -> GimpRun:
+def run_script(root: EditorRoot, home: Path, code: str, *, binds: Sequence[Path] = ()) -> GimpRun:
     """Run ``code`` after the prelude's helpers in gimp-console; what it puts into ``RESULTS`` comes back."""
     script = home / "test_script.py"
     script.write_text(f"{PRELUDE}\n{code}\nprint({_MARK!r} + json.dumps(RESULTS), flush=True)\n")
     inside = "/home/editor/test_script.py"
     text = f"exec(compile(open({inside!r}).read(), {inside!r}, 'exec'))"
-    done = run_gimp_console(root, text, home=home, binds=binds, timeout=timeout)
+    done = run_gimp_console(root, text, home=home, binds=binds)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     assert lines, f"GIMP ended with {done.status}:\n{done.stdout}\n{done.stderr}"
     return GimpRun(results=json.loads(lines[-1][len(_MARK) :]), done=done)

@@ -107,7 +107,7 @@ class Pilot:
             if label.objectName().startswith("overpaint_")
         }
 
-    def wait_for_engines(self, seconds: float = 30.0) -> list[str]:
+    def wait_for_engines(self, seconds: float = 60.0) -> list[str]:
         """Wait until the engine picker is filled; returns what it offers."""
         box = self.widget("engine")
         self._wait_until(lambda: box.count() > 1, seconds)
@@ -126,11 +126,11 @@ class Pilot:
         assert widget.isEnabled(), widget.toolTip()
         widget.click()
 
-    def wait_for_layer(self, known: int, seconds: float = 60.0) -> bool:
+    def wait_for_layer(self, known: int, seconds: float = 240.0) -> bool:
         """Wait until the document has more top-level layers than ``known`` and no job is at work."""
         if not self._wait_until(lambda: len(self.layers()) > known, seconds):
             return False
-        return self._wait_until(lambda: self.texts().get("overpaint_status", "").endswith(": done."), 5.0)
+        return self._wait_until(lambda: self.texts().get("overpaint_status", "").endswith(": done."), 30.0)
 
     def wait_for_text(self, name: str, part: str, seconds: float = 30.0) -> bool:
         return self._wait_until(lambda: part in self.texts().get(f"overpaint_{name}", ""), seconds)

@@ -98,7 +98,7 @@ def _take_krita(root: EditorRoot, folder: Path, target: Path) -> None:
         driver.start()
         window = driver.run(krita_install.PRELUDE + _KRITA_WINDOW)
         driver.xdotool("windowactivate", "--sync", window)  # Krita shows the layers of an active window
-        driver.run(_KRITA, timeout=100.0)
+        driver.run(_KRITA)
         driver.run("spin(3.0)")  # until the layers are listed with their pictures
         _save(driver, target)
 
@@ -112,7 +112,7 @@ def _take_gimp(root: EditorRoot, folder: Path, target: Path) -> None:
         gimprc = driver.gimp_config / "gimprc"
         gimprc.write_text(gimprc.read_text().replace("(restore-session no)", "(restore-session yes)"))
         driver.start()
-        assert driver.run(gimp_plugin.PRELUDE + _GIMP, timeout=100.0) == ["success", ""]
+        assert driver.run(gimp_plugin.PRELUDE + _GIMP) == ["success", ""]
         driver.press("shift+ctrl+j")  # the whole image in the window
         open_dialog(driver, "Generative Fill")
         driver.xdotool("windowmove", activate(driver, "^Generative Fill"), "890", "360")

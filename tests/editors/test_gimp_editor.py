@@ -35,7 +35,7 @@ def gimp(editor_root: EditorRoot) -> Iterator[GimpDriver]:
 
 
 def test_gimp_editor_keeps_the_contract(gimp: GimpDriver) -> None:
-    results = gimp.run(_RUN_CONTRACT, timeout=100.0)
+    results = gimp.run(_RUN_CONTRACT)
     assert len(results) >= 15
     failures = [f"{name}\n{trace}" for name, trace in results if trace]
     assert not failures, "\n\n".join(failures)
@@ -53,6 +53,6 @@ from tests.editors import gimp_depths
 for name in {_CHECKS!r}:
     print("CHECK", json.dumps([name, getattr(gimp_depths, name)()]), flush=True)
 """
-    done = run_gimp_console(editor_root, code, binds=[_PROJECT], timeout=200.0)
+    done = run_gimp_console(editor_root, code, binds=[_PROJECT])
     found = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("CHECK ")]
     assert found == [[name, []] for name in _CHECKS], done.stderr

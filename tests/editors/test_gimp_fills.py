@@ -41,7 +41,7 @@ from tests.editors import gimp_fills
 gimp_fills.{call}
 print("END", flush=True)
 """
-    done = run_gimp_console(root, code, binds=[_PROJECT, daemon.folder], timeout=900.0)
+    done = run_gimp_console(root, code, binds=[_PROJECT, daemon.folder])
     lines = done.stdout.splitlines()
     assert "END" in lines, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return [json.loads(line[5:]) for line in lines if line.startswith("CASE ")]

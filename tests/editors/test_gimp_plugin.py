@@ -38,8 +38,8 @@ class Gimp:
         for name, value in client_environ(self.state).items():
             monkeypatch.setenv(name, value)
 
-    def run(self, code: str, timeout: float = 60.0) -> dict[str, object]:
-        run = run_script(self.root, self.home, code, binds=[self.folder, _PHOTO.parent], timeout=timeout)
+    def run(self, code: str) -> dict[str, object]:
+        run = run_script(self.root, self.home, code, binds=[self.folder, _PHOTO.parent])
         self.messages = run.done.stderr
         return run.results
 

@@ -44,7 +44,7 @@ class Script:
         install_plug_in(self._home / ".config/GIMP" / root.gimp_config_name)
 
     def run(self, code: str) -> dict[str, Any]:
-        done = run_script(self._root, self._home, self._open + code, binds=self._binds, timeout=100.0)
+        done = run_script(self._root, self._home, self._open + code, binds=self._binds)
         return done.results
 
 
@@ -153,7 +153,7 @@ def test_a_prompt_typed_into_the_dialog_is_followed(gimp: GimpDriver) -> None:
     gimp.xdotool("type", "8")
     gimp.xdotool("key", "Tab")
     gimp.xdotool("key", "alt+g")
-    assert gimp.run("result = wait_until(lambda: len(image.get_layers()) > known, 60)", timeout=70.0)
+    assert gimp.run("result = wait_until(lambda: len(image.get_layers()) > known, 240)")
     wait_until(lambda: not is_shown(gimp, "^Generative Fill"))
     layers = [_pixels(layer) for layer in gimp.run("result = layers_of(image)")]
     everywhere = np.ones((PLACE[3], PLACE[2]), bool)

@@ -39,7 +39,7 @@ def remove(model, depth, profile, mask, engine, protect):
     pilot.press("remove")
     wait_until(lambda: len(pilot.docker._controller.jobs) > jobs, 10.0)
     job = pilot.docker._controller.jobs[-1]
-    wait_until(lambda: job.phase.is_final, 60.0)
+    wait_until(lambda: job.phase.is_final, 240.0)
     pilot.settle()
     found = dict(sentence=job.sentence, layers=len(pilot.layers()), before=text(before), after=text(pilot.picture()),
         kept=bytes(original.pixelData(0, 0, *size)) == pixels, layer=text(pilot.layers()[0].pixelData(0, 0, *size)),
@@ -61,7 +61,7 @@ def krita(editor_root: EditorRoot) -> Iterator[KritaDriver]:
         ):
             install_plug_in(driver)
             driver.start()
-            driver.run(PRELUDE + _HELPERS, timeout=60.0)
+            driver.run(PRELUDE + _HELPERS)
             yield driver
 
 
@@ -107,7 +107,7 @@ def _remove(
 ) -> dict[str, Any]:
     """Press Remove; pictures come back as (H, W, bytes of a pixel)."""
     encoded = base64.b64encode(mask.tobytes()).decode()
-    found = krita.run(f"result = remove(*{kind!r}, {encoded!r}, {engine!r}, {protect})", timeout=90.0)
+    found = krita.run(f"result = remove(*{kind!r}, {encoded!r}, {engine!r}, {protect})")
     for name in ("before", "after", "layer"):
         data = np.frombuffer(base64.b64decode(found[name]), np.uint8)
         found[name] = data.reshape(HEIGHT, WIDTH, -1)

@@ -50,13 +50,13 @@ def krita(editor_root: EditorRoot, folder: Path) -> Iterator[KritaDriver]:
         install_plug_in(driver)
         driver.start()
         driver.run(PRELUDE)
-        assert "Automatic" in driver.run("result = pilot.wait_for_engines()", timeout=40.0)
+        assert "Automatic" in driver.run("result = pilot.wait_for_engines()")
         yield driver
 
 
-def _run(krita: KritaDriver, code: str, timeout: float = 100.0, **names: Any) -> dict[str, Any]:
+def _run(krita: KritaDriver, code: str, **names: Any) -> dict[str, Any]:
     given = "".join(f"{name} = {value!r}\n" for name, value in names.items())
-    return krita.run(given + code, timeout=timeout)
+    return krita.run(given + code)
 
 
 def test_fill_adds_one_layer_and_leaves_the_rest_alone(krita: KritaDriver) -> None:
@@ -316,14 +316,13 @@ pilot.choose_engine("test-invert")
 meter = StallMeter()
 meter.start()
 pilot.press("fill")
-arrived = pilot.wait_for_layer(known, 90.0)
+arrived = pilot.wait_for_layer(known)
 spin(0.5)
 stalls = meter.stop()
 texts = pilot.texts()
 meter.start(); spin(1.0); idle = meter.stop()
 result = dict(arrived=arrived, texts=texts, stalls=stalls, idle=idle)
 """,
-        timeout=110.0,
     )
     assert result["arrived"], result["texts"]
     print("stalls:", result["stalls"], "idle:", result["idle"])

@@ -40,7 +40,7 @@ def krita(editor_root: EditorRoot, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_krita_editor_keeps_the_contract(krita: KritaDriver) -> None:
-    results = krita.run(_RUN_CONTRACT, timeout=240.0)
+    results = krita.run(_RUN_CONTRACT)
     assert len(results) >= 15
     failures = [f"{name}\n{trace}" for name, trace in results if trace]
     assert not failures, "\n\n".join(failures)

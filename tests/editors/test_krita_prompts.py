@@ -47,7 +47,7 @@ def krita(editor_root: EditorRoot, model_daemon: DaemonProcess) -> Iterator[Krit
     with fresh_driver(KritaDriver, editor_root, binds=[PROJECT, folder], environment=environment) as driver:
         install_plug_in(driver)
         driver.start()
-        driver.run(PRELUDE + _HELPERS, timeout=60.0)
+        driver.run(PRELUDE + _HELPERS)
         driver.run(f"open_original({str(write_original(driver.folder / 'original.png'))!r})")
         yield driver
 
@@ -85,7 +85,7 @@ number_fields[2].setValue({GUIDANCE})
                 type_prompt(docker, ask.prompt)
                 typed = ask.prompt
             code = f"result = fill({ask.avoid!r}, {ask.seed}, {ask.variants}, {ask.strength})"
-            return [pixels(layer) for layer in docker.run(code, timeout=90.0)]
+            return [pixels(layer) for layer in docker.run(code)]
 
         return lambda *asked: [paint_one(ask) for ask in asked]
 
@@ -107,7 +107,6 @@ pilot.select(*PLACE)
 result = dict(refused=refused, arrived=arrived, texts=pilot.texts(),
     bounds=[bounds.x(), bounds.y(), bounds.width(), bounds.height()])
 """,
-        timeout=60.0,
     )
     assert "write a prompt to paint the whole picture" in result["refused"]
     assert result["arrived"], result["texts"]
@@ -130,7 +129,6 @@ name = pilot.layers()[0].name()
 pilot.undo()
 result = dict(greyed=greyed, empty=empty, arrived=arrived, texts=pilot.texts(), name=name)
 """,
-        timeout=60.0,
     )
     assert result["greyed"] == [False, "The chosen engine cannot follow instructions. Choose another engine."]
     assert result["empty"] == "Write what should change, such as “make it night”."
@@ -184,7 +182,6 @@ pilot.choose_engine({TOY!r})
 reset.click()
 result = dict(untouched=untouched, touched=touched, greyed=greyed, reset=[field.number() for field in number_fields])
 """,
-        timeout=90.0,
     )
     assert result["untouched"] == [[None, None, None], False]
     assert result["touched"] == [[0.4, 3, None], True]
@@ -232,7 +229,6 @@ recipe.setCurrentIndex(recipe.findText("Soft"))
 result = dict(names=names, problem=problem, can_choose_gone=can_choose_gone, fixed=fixed, texts=texts, layers=layers,
     asked=asked, open=[engine.currentData(), engine.isEnabled()])
 """,
-        timeout=90.0,
     )
     assert result["names"] == ["None", "Gone", "Red things", "Soft"]
     assert "no-such-model" in result["problem"]
@@ -273,7 +269,6 @@ pilot.press("cancel")
 pilot.wait_for_text("status", "cancelled")
 result = dict(said=said, sentence=sentence)
 """,
-        timeout=90.0,
     )
     assert result["said"], result["sentence"]
     assert ", about " in result["sentence"]

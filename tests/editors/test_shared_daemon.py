@@ -28,7 +28,7 @@ for _ in range(3):
 """
 
 _KRITA_RESULT = """
-arrived = wait_until(lambda: len(pilot.layers()) == 4, 60.0)
+arrived = wait_until(lambda: len(pilot.layers()) == 4, 240.0)
 wait_until(lambda: not pilot.docker._controller.jobs or all(j.phase.is_final for j in pilot.docker._controller.jobs), 10.0)
 result = dict(arrived=arrived, names=[node.name() for node in pilot.layers()], jobs=len(pilot.docker._controller.jobs),
     sizes=[node.bounds().width() for node in pilot.layers()])
@@ -55,15 +55,15 @@ def test_two_editors_share_one_daemon(editor_root: EditorRoot, monkeypatch) -> N
         with fresh_driver(KritaDriver, editor_root, binds=[PROJECT, folder], environment=environ) as krita:
             install_in_krita(krita)
             krita.start()
-            krita.run(PRELUDE + _PREPARE, timeout=60.0)
+            krita.run(PRELUDE + _PREPARE)
             gimp: dict[str, object] = {}
             running = threading.Thread(
                 target=lambda: gimp.update(run_script(editor_root, home, _GIMP_FILLS, binds=[folder]).results)
             )
             krita.run(_THREE_FILLS)
             running.start()
-            result = krita.run(_KRITA_RESULT, timeout=90.0)
-            running.join(90.0)
+            result = krita.run(_KRITA_RESULT)
+            running.join(240.0)
             report = daemon.client().ask(InspectDaemon())
             log = daemon.log
     assert result["arrived"], result

@@ -22,9 +22,10 @@ from __future__ import annotations
 from .batch import BatchResult, run_gimp_console
 from .driver import EditorDied, EditorDriver, EditorError
 from .editors import GimpDriver, KritaDriver, fresh_driver
-from .root import EditorRoot, find_root, new_home, roots_folder, short_folder
+from .root import ANSWER_S, EditorRoot, find_root, new_home, roots_folder, short_folder
 
 __all__ = [
+    "ANSWER_S",
     "BatchResult",
     "EditorDied",
     "EditorDriver",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .root import RUN_IN, EditorRoot
+from .root import ANSWER_S, RUN_IN, EditorRoot
 
 __all__ = ["BatchResult", "run_gimp_console"]
 
@@ -27,7 +27,7 @@ def run_gimp_console(
     *,
     home: Path | None = None,
     binds: Iterable[Path] = (),
-    timeout: float = 60.0,
+    timeout: float = ANSWER_S,
 ) -> BatchResult:
     """Run ``code`` (text, or the path of a script that lies in one of ``binds``) in GIMP's Python console.
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 import psutil
 
-from .root import RUN_IN, EditorRoot
+from .root import ANSWER_S, RUN_IN, EditorRoot
 
 __all__ = ["EditorDied", "EditorDriver", "EditorError"]
 
@@ -104,7 +104,7 @@ class EditorDriver:
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def run(self, code: str, timeout: float = 30.0) -> Any:
+    def run(self, code: str, timeout: float = ANSWER_S) -> Any:
         """Run ``code`` in the editor's main loop and return its variable ``result`` (through JSON).
 
         Names persist from one call to the next; see ``inside/`` for those given.

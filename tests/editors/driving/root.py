@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["RUN_IN", "EditorRoot", "find_root", "new_home", "roots_folder", "short_folder"]
+__all__ = ["ANSWER_S", "RUN_IN", "EditorRoot", "find_root", "new_home", "roots_folder", "short_folder"]
 
 RUN_IN = Path(__file__).parent.parent / "run-in.sh"
+
+ANSWER_S = 300.0
+"""Longest wait for an editor that still runs: it hangs then, however busy the machine. Below pytest's own limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
