@@ -243,19 +243,28 @@ def _widen_slabs(
     """Write into ``shown`` and ``painted``, all 0, what ``selection`` is widened to."""
     slabs, height = _slabs(selection)
     for slab in range(slabs):
-        # Sums of eighths may fall short of the level they stand for by a rounding.
-        away_px = distance(selection - slab * height >= height * np.float32(1 - 1e-4), reach.total_px)
-
-        def add(
-            rows: slice, away_px: NDArray[np.float32] = away_px, level: np.float32 = slab * height
-        ) -> None:
-            share = np.clip((selection[rows] - level) / height, 0, 1)
-            shown[rows] += height * np.maximum(share, _fade(away_px[rows], reach))
-            painted[rows] += height * np.maximum(share, away_px[rows] <= reach.total_px)
-
-        each_block(*selection.shape, add)
+        _widen_slab(selection - slab * height, height, reach, shown, painted)
     for widened in (shown, painted):
         np.clip(widened, selection, 1, out=widened)
+
+
+def _widen_slab(
+    above: NDArray[np.float32],
+    height: np.float32,
+    reach: Reach,
+    shown: NDArray[np.float32],
+    painted: NDArray[np.float32],
+) -> None:
+    """Add a slab to what is shown and painted; ``above`` is how far the selection rises above the slab's floor."""
+    # Sums of eighths may fall short of the level they stand for by a rounding.
+    away_px = distance(above >= height * np.float32(1 - 1e-4), reach.total_px)
+
+    def add(rows: slice) -> None:
+        share = np.clip(above[rows] / height, 0, 1)
+        shown[rows] += height * np.maximum(share, _fade(away_px[rows], reach))
+        painted[rows] += height * np.maximum(share, away_px[rows] <= reach.total_px)
+
+    each_block(*above.shape, add)
 
 
 def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:
