@@ -26,18 +26,21 @@ class DaemonSettings:
     state_dir: connection file, lock and log. runtime_dir: Unix sockets; made and verified to be ours alone.
     use_ipc: listen on a Unix socket too; TCP on the loopback always listens.
     idle_exit_s: end after this long without clients, unfinished jobs and kept results; None for never.
-    max_total_bytes: pictures and results of all sessions together.
-    max_sessions: sessions remembered at a time.
+    max_total_bytes: pictures and results of all sessions together, in memory or on the disk.
+    max_sessions: sessions at a time that are connected or have unfinished jobs.
     max_outbox: messages that wait for a client that does not read; beyond it the session is cut off from the connection until the next ``hello``.
     max_waiting_messages: high-water mark of the socket, per client and direction, in messages.
     engines_wait_s: how long ``welcome`` waits for a worker that is still loading its engines.
     recipes_look_s: how often the folder of recipes is looked at, and so how late a new one is announced.
-    forget_after_s: how long after its client left a session keeps the news of jobs that failed.
+    keep_s: how long a job that has ended waits for its client to take or refuse the results.
+    keep_away_bytes: results that wait for clients who are not connected; beyond it the oldest go.
+    away_after_s: how long a client must be gone for that.
     cancel_grace_s: how long a cancelled job may take to stop before the worker is replaced.
     idle_unload_s: how long the worker keeps a model loaded that is not used.
     worker_start_s: how long a worker may take to load its engines before it is replaced.
     tick_s: longest sleep of the loop, and so how late a dead worker is noticed.
     stop_s: how long telling clients and stopping the worker may take at the end.
+    disk_s: how long writing down what is not yet on the disk may take at the end.
     heartbeat_s: interval of ZMTP's PING to clients; three without an answer end the connection.
     The other limits are those of ``messages.Limits``.
     """
@@ -57,12 +60,15 @@ class DaemonSettings:
     max_waiting_messages: int = 16
     engines_wait_s: float = 10.0
     recipes_look_s: float = 1.0
-    forget_after_s: float = 60.0
+    keep_s: float = 7 * 86_400.0
+    keep_away_bytes: int = 2048 * _MIB
+    away_after_s: float = 60.0
     cancel_grace_s: float = 2.0
     idle_unload_s: float = 600.0
     worker_start_s: float = 120.0
     tick_s: float = 0.1
     stop_s: float = 2.0
+    disk_s: float = 10.0
     heartbeat_s: float = 5.0
 
     @classmethod
@@ -111,6 +117,11 @@ class DaemonSettings:
     def pace_path(self) -> Path:
         """What the worker learnt about the time jobs take."""
         return self.state_dir / "pace.msgpack"
+
+    @property
+    def jobs_dir(self) -> Path:
+        """The jobs and results that outlive the daemon."""
+        return self.state_dir / "jobs"
 
     @property
     def log_path(self) -> Path:

@@ -28,6 +28,8 @@ from overpaint_protocol.errors import DaemonError, OverpaintError
 from overpaint_protocol.version import MAJOR, PRODUCT_VERSION
 
 from .config import RUNTIME_DIR_VARIABLE, DaemonSettings
+from .durability.archive import Archive
+from .durability.keeper import Keeper
 from .executors.base import WorkerSettings
 from .executors.process import ProcessExecutor
 from .recipes.offer import RecipeBook
@@ -100,11 +102,14 @@ class _Daemon:
                 idle_unload_s=settings.idle_unload_s, pace_path=str(settings.pace_path)
             ),
         )
+        self._archive = Archive(str(settings.jobs_dir))
+        self._keeper = Keeper(settings.jobs_dir, self._archive)
         self._service = Service(
             settings,
             self._executor,
             self._router.send,
             RecipeBook(RecipeStore.from_environment()),
+            self._keeper,
             time.monotonic(),
         )
 
@@ -123,6 +128,7 @@ class _Daemon:
             self._say_goodbye()
         finally:
             self._settings.connection_path.unlink(missing_ok=True)
+            self._let_go_of_files()
             self._executor.stop(self._settings.stop_s)
             self._router.close()
             self._gate.close()
@@ -165,8 +171,10 @@ class _Daemon:
         for socket in (self._gate.socket, self._router.socket, self._router.monitor, self._executor.socket):
             if socket is not None:
                 poller.register(socket, zmq.POLLIN)
+        poller.register(self._archive.socket, zmq.POLLIN)
         poller.poll(timeout_ms)
         self._gate.answer()
+        self._archive.poll()
         for incoming in self._router.receive():
             self._service.on_message(incoming.peer, incoming.frames, time.monotonic())
         now = time.monotonic()
@@ -181,8 +189,16 @@ class _Daemon:
         _log.info("ending")
         now = time.monotonic()
         self._service.stop(now)
+        self._let_go_of_files()
         while self._service.flush(time.monotonic()) and time.monotonic() < now + self._settings.stop_s:
             time.sleep(_RETRY_MS / 1000)
+
+    def _let_go_of_files(self) -> None:
+        """Wait until the disk has what it is to keep."""
+        if self._archive.close(self._settings.disk_s):
+            self._keeper.close()
+        else:
+            _log.warning("the disk did not take everything in time")
 
     def _on_signal(self, *_: object) -> None:
         self._is_signalled = True

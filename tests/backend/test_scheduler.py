@@ -12,6 +12,7 @@ from overpaint_backend.jobs.scheduler import (
     JobCancelRequested,
     JobSubmitted,
     KillWorker,
+    LeaveJob,
     MoveJob,
     RunEnded,
     Scheduler,
@@ -176,16 +177,32 @@ def test_when_no_worker_starts_jobs_are_told_and_new_ones_refused_until_one_does
     assert orders(scheduler.handle(JobSubmitted(3, ANNA), 5)) == [StartRun(1, 3, 1)]
 
 
-def test_stopping_fails_everything_and_takes_nothing_new():
+def test_stopping_leaves_everything_to_the_next_daemon_and_takes_nothing_new():
     scheduler = make_scheduler()
     scheduler.handle(JobSubmitted(1, ANNA), 0)
     scheduler.handle(JobSubmitted(2, BO), 0)
-    ended = orders(scheduler.handle(Stopping(), 1))
-    assert {end.key for end in ended} == {1, 2}
-    assert all(isinstance(end.error, ShuttingDown) for end in ended)
+    assert scheduler.handle(Stopping(), 1) == [LeaveJob(1, attempts=0)]
+    assert scheduler.current(1) is None
+    assert orders(scheduler.handle(RunEnded(1), 1)) == [], "the other does not begin"
     (end,) = orders(scheduler.handle(JobSubmitted(3, ANNA), 1))
     assert isinstance(end.error, ShuttingDown)
     assert orders(scheduler.handle(WorkerLost(), 1)) == []
+
+
+def test_what_an_earlier_daemon_began_is_begun_once_more_and_no_third_time():
+    scheduler = make_scheduler()
+    assert orders(scheduler.handle(JobSubmitted(1, ANNA, attempts=1), 0)) == [StartRun(1, 1, 2)]
+    (end,) = orders(scheduler.handle(WorkerLost(), 1))
+    assert isinstance(end.error, EngineLost)
+    (end,) = orders(scheduler.handle(JobSubmitted(2, ANNA, attempts=2), 2))
+    assert (end.key, end.state) == (2, JobState.FAILED)
+    assert isinstance(end.error, EngineLost)
+
+
+def test_a_job_that_is_stopped_counts_as_not_begun_again():
+    scheduler = make_scheduler()
+    scheduler.handle(JobSubmitted(1, ANNA, attempts=1), 0)
+    assert scheduler.handle(Stopping(), 1) == [LeaveJob(1, attempts=1)]
 
 
 class SchedulerMachine(RuleBasedStateMachine):

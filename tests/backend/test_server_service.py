@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+from tests.backend.keepers import NoDisk
 
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.executors.base import (
@@ -150,11 +151,11 @@ class ScriptedExecutor:
 class Daemon:
     """A Service with clients that are lists."""
 
-    def __init__(self, settings=SETTINGS, *, ready=True, recipes=Path("no recipes here")):
+    def __init__(self, settings=SETTINGS, *, ready=True, recipes=Path("no recipes here"), keeper=None):
         self.now = 100.0
         self.executor = ScriptedExecutor()
         book = RecipeBook(RecipeStore(recipes))
-        self.service = Service(settings, self.executor, self._deliver, book, self.now)
+        self.service = Service(settings, self.executor, self._deliver, book, keeper or NoDisk(), self.now)
         self.inboxes: dict[bytes, list] = {}
         self.blocked: set[bytes] = set()
         self.gone: set[bytes] = set()
@@ -482,23 +483,63 @@ def test_a_session_without_jobs_is_forgotten_when_its_client_leaves(daemon):
     assert daemon.service.sessions == {}
 
 
-def test_a_session_with_nothing_but_failed_jobs_is_forgotten_after_a_while(daemon):
+@pytest.mark.parametrize("error", [None, ErrorInfo.of(EngineError("It did not work."))])
+def test_a_job_that_has_ended_waits_for_its_client_and_not_for_ever(daemon, error):
     daemon.send(b"A", submit(), pixels())
-    daemon.worker(RunOver(run=1, error=ErrorInfo.of(EngineError("It did not work."))))
+    daemon.worker(variant(1), (bytes(4),))
+    daemon.worker(RunOver(run=1, error=error))
     daemon.service.on_gone(b"A", daemon.now)
-    daemon.wait(SETTINGS.forget_after_s - 1)
-    assert "anna" in daemon.service.sessions
-    daemon.wait(2)
+    daemon.wait(SETTINGS.keep_s - 30)
+    assert daemon.hello(b"B")[0].jobs[0].job_id == "job-1"
+    daemon.service.on_gone(b"B", daemon.now)
+    daemon.wait(30)
     assert daemon.service.sessions == {}
 
 
-def test_a_session_with_results_is_not_forgotten(daemon):
-    daemon.send(b"A", submit(), pixels())
-    daemon.worker(variant(1), (bytes(4),))
-    daemon.worker(RunOver(run=1))
+def test_of_the_results_of_clients_who_are_away_the_oldest_go_first_when_there_are_too_many():
+    settings = dataclasses.replace(SETTINGS, keep_away_bytes=200_000, max_kept_bytes=10**6, max_jobs=9)
+    daemon = Daemon(settings)
+    daemon.hello(b"A")
+    daemon.hello(b"B", "bo")
+    for run, (peer, job_id) in enumerate(
+        [(b"A", "old"), (b"B", "here"), (b"A", "new"), (b"A", "newer")], start=1
+    ):
+        daemon.send(peer, submit(job_id), pixels())
+        daemon.worker(variant(run), (bytes(90_000),))
+        daemon.worker(RunOver(run=run))
+        daemon.wait(1)
     daemon.service.on_gone(b"A", daemon.now)
-    daemon.wait(SETTINGS.forget_after_s * 100)
-    assert daemon.hello(b"B")[0].jobs[0].job_id == "job-1"
+    daemon.wait(settings.away_after_s - 1)
+    assert len(daemon.service.sessions["anna"].jobs) == 3, "it may have lost the connection only"
+    daemon.wait(20)
+    assert list(daemon.service.sessions["anna"].jobs) == ["new", "newer"]
+    assert list(daemon.service.sessions["bo"].jobs) == ["here"]
+
+
+def test_clients_who_left_results_do_not_keep_others_out(daemon):
+    for index in range(SETTINGS.max_sessions + 1):
+        peer = b"%d" % index
+        assert only(daemon.hello(peer, f"s{index}"), Welcome)
+        daemon.send(peer, submit(), pixels())
+        daemon.worker(variant(index + 1), (bytes(4),))
+        daemon.worker(RunOver(run=index + 1))
+        daemon.service.on_gone(peer, daemon.now)
+    daemon.wait(1)
+    assert len(daemon.service.sessions) == SETTINGS.max_sessions + 2
+
+
+def test_the_end_of_a_job_never_comes_before_variants_its_client_has_missed(daemon):
+    """The client has come back and not fetched yet; when it has seen the end it acknowledges."""
+    daemon.send(b"A", submit(variants=2), pixels())
+    daemon.worker(variant(1, 0), (b"abcd",))
+    daemon.take(b"A")
+    daemon.service.on_gone(b"A", daemon.now)
+    daemon.hello(b"B")
+    daemon.worker(variant(1, 1), (b"efgh",))
+    daemon.worker(RunOver(run=1))
+    told = daemon.take(b"B")
+    assert sorted(m.variant for m in told if isinstance(m, JobVariant)) == [0, 1]
+    assert isinstance(told[-1], JobDone)
 
 
 def test_a_client_that_never_reads_is_cut_off_and_can_come_back(daemon):
@@ -708,14 +749,14 @@ def test_the_report_tells_about_worker_and_sessions(daemon):
     assert (session.editor, session.connected, session.queued, session.running) == ("Test", True, 1, 1)
 
 
-def test_shutting_down_tells_everybody_and_fails_what_is_unfinished(daemon):
+def test_shutting_down_tells_everybody_and_leaves_what_is_unfinished_to_the_next(daemon):
     daemon.hello(b"B", "bo")
     daemon.send(b"B", submit(), pixels())
     assert daemon.send(b"A", ShutDown()) == [DaemonStopping()]
     assert daemon.service.is_stopping
-    messages = daemon.take(b"B")
-    assert only(messages, JobFailed).error.code == "daemon.shutting_down"
-    assert only(messages, DaemonStopping)
+    assert daemon.take(b"B") == [DaemonStopping()]
+    daemon.worker(RunOver(run=1))
+    assert daemon.take(b"B") == [], "no word of a job that the next daemon does"
     assert error_of(daemon.send(b"B", submit("job-2"), pixels())).code == "daemon.shutting_down"
 
 

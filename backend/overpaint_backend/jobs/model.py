@@ -27,17 +27,13 @@ JobKey = int
 """The daemon's own number of a job: a ``job_id`` is only unique inside its session."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
-    """A variant and its pixels, as they are sent."""
+    """A variant as it is sent. payload: its pixels, None while they are only on the disk. byte_length: of the pixels."""
 
     message: JobVariant
-    payload: tuple[Bytes, ...]
-
-    @property
-    def byte_length(self) -> int:
-        """Bytes of the pixels."""
-        return sum(len(frame) for frame in self.payload)
+    payload: tuple[Bytes, ...] | None
+    byte_length: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +44,9 @@ class Job:
     the end of the job.
     engine: id of the engine to use. seed: of the first variant; chosen at submission, so that a retry repeats it.
     preview_bytes: the client's budget for a preview, 0 for none.
+    is_accepted: on the disk, so that its client may be told of it.
     results: the variants so far, at most one per index. notes: as in ``job.done``.
+    ended_at_s: when it ended, in the time of the keeper.
     """
 
     key: JobKey
@@ -58,6 +56,7 @@ class Job:
     engine: str
     seed: int
     preview_bytes: int = 0
+    is_accepted: bool = False
     state: JobState = JobState.QUEUED
     stage: str = ""
     fraction: float | None = None
@@ -67,10 +66,11 @@ class Job:
     error: ErrorInfo | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    ended_at_s: float = 0.0
 
     @property
     def byte_length(self) -> int:
-        """Bytes the job holds: its pictures until it ends, and its results."""
+        """Bytes that are kept of the job: its pictures until it ends, and its results."""
         return sum(len(frame) for frame in self.payload) + sum(result.byte_length for result in self.results)
 
     @property
@@ -124,10 +124,10 @@ class Job:
         return None
 
     def replay(self) -> Sequence[tuple[object, tuple[Bytes, ...]]]:
-        """The messages that tell all of the job: progress, variants so far, the end if it has ended."""
+        """The messages that tell all of the job: progress, variants that are at hand, the end if it has ended."""
         end = self.end_message()
         return [
             (self.progress, ()),
-            *((result.message, result.payload) for result in self.results),
+            *((result.message, result.payload) for result in self.results if result.payload is not None),
             *([(end, ())] if end is not None else []),
         ]

@@ -3,11 +3,12 @@
 Events go in, instructions come out, and time is an argument in seconds. Sessions take turns, so a long queue of one
 client never keeps another waiting for more than one job. Invariants:
 
-* every submitted job gets exactly one EndJob;
+* every submitted job gets exactly one EndJob, or is left to the next daemon;
 * at most one run is under way, and a run belongs to one start of the worker;
 * a cancelled job ends at once; its run gets a grace period to stop before the worker is replaced.
 
-A job whose worker dies under it runs once more, first in line, and fails if that worker dies as well.
+A job whose worker dies under it runs once more, first in line, and fails if that worker dies as well. A daemon that dies
+counts like its worker; one that is stopped leaves its jobs to the next as if the one that runs had not begun.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ __all__ = [
     "JobCancelRequested",
     "JobSubmitted",
     "KillWorker",
+    "LeaveJob",
     "MoveJob",
     "RunEnded",
     "RunId",
@@ -64,10 +66,11 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobSubmitted:
-    """A new job waits for its turn."""
+    """A job waits for its turn: a new one, or one that an earlier daemon began ``attempts`` times and did not finish."""
 
     key: JobKey
     session_id: SessionId
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The daemon ends: no job will run any more."""
+    """The daemon ends: no job will run any more in this one."""
 
 
 Event = JobSubmitted | JobCancelRequested | WorkerReady | WorkerLost | RunEnded | Tick | Stopping
@@ -141,6 +144,14 @@ class MoveJob:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaveJob:
+    """Leave the job to the next daemon, as one that was begun ``attempts`` times."""
+
+    key: JobKey
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndJob:
     """The job is over, in a final state; error is given if it failed."""
 
@@ -149,7 +160,7 @@ class EndJob:
     error: OverpaintError | None = None
 
 
-Instruction = StartRun | CancelRun | KillWorker | MoveJob | EndJob
+Instruction = StartRun | CancelRun | KillWorker | MoveJob | LeaveJob | EndJob
 
 
 # ---------------------------------------------------------------- the machine
@@ -246,7 +257,9 @@ class Scheduler:
             return [EndJob(event.key, JobState.FAILED, _shutting_down())]
         if self._is_failing:
             return [EndJob(event.key, JobState.FAILED, _cannot_start())]
-        self._enqueue(event.key, _Waiting(event.session_id))
+        if event.attempts >= _MAX_ATTEMPTS:
+            return [EndJob(event.key, JobState.FAILED, _lost_twice())]
+        self._enqueue(event.key, _Waiting(event.session_id, event.attempts))
         return []
 
     def _cancelled(self, key: JobKey, now: float) -> list[Instruction]:
@@ -290,11 +303,11 @@ class Scheduler:
 
     def _stopping(self) -> list[Instruction]:
         self._is_stopping = True
-        ended = self._fail_waiting(_shutting_down())
-        if self._run is not None and self._run.key is not None:
-            ended.append(EndJob(self._run.key, JobState.FAILED, _shutting_down()))
-            self._run.key = None
-        return ended
+        run = self._run
+        if run is None or run.key is None:
+            return []
+        key, run.key = run.key, None
+        return [LeaveJob(key, run.attempt - 1)]
 
     # ------------------------------------------------------------ queues
 
@@ -338,7 +351,7 @@ class Scheduler:
         return [key for one_round in rounds for key in one_round if key is not None]
 
     def _start_next(self) -> list[Instruction]:
-        if not self._is_ready or self._run is not None or not self._turns:
+        if not self._is_ready or self._run is not None or not self._turns or self._is_stopping:
             return []
         session_id = self._turns[0]
         key = self._queues[session_id][0]
@@ -360,7 +373,7 @@ class Scheduler:
 
 def _lost_twice() -> EngineLost:
     return EngineLost(
-        "The engine's process ended twice while working on this job, so it was given up. "
+        "The engine's process or the daemon ended twice while working on this job, so it was given up. "
         "Try a smaller selection or another engine."
     )
 
@@ -372,4 +385,4 @@ def _cannot_start() -> EngineLost:
 
 
 def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("The daemon was stopped before the job was finished. Start it and ask again.")
+    return ShuttingDown("The daemon is stopping and takes no new jobs. Start it again, then ask again.")

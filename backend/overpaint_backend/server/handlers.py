@@ -16,6 +16,7 @@ from overpaint_protocol.errors import (
     CapacityError,
     HelloExpected,
     InvalidImage,
+    OverpaintError,
     ShuttingDown,
     TooLarge,
     UnknownJob,
@@ -67,40 +68,65 @@ def _submit(service: Service, connection: Connection, envelope: Envelope, now: f
     request = _message(envelope, SubmitJob)
     session = _session(connection)
     job = session.jobs.get(request.job_id)
-    if job is None:
-        _check_room(service, session)
-        _check_images(service, request, envelope)
-        if request.recipe is not None:
-            request = apply(service.recipe(request.recipe), request)
-        engine = _choose_engine(service, request)
-        job = service.add_job(session, request, envelope.payload, engine, _seed(request))
-        service.reply(
-            connection, JobAccepted(job_id=request.job_id, position=service.position(job)), envelope
-        )
-        service.schedule(job, now)
-    else:
-        service.reply(connection, JobAccepted(job_id=request.job_id, position=job.position), envelope)
+    if job is not None:
+        _submit_again(service, connection, envelope, job, now)
+        return
+    if service.keeping.was_taken(session.session_id, request.job_id):
+        raise UnknownJob("This job is over, and its results were taken or refused. Ask for it as a new one.")
+    _check_room(service, session)
+    _check_images(service, request, envelope)
+    if request.recipe is not None:
+        request = apply(service.recipe(request.recipe), request)
+    engine = _choose_engine(service, request)
+    job = service.add_job(session, request, envelope.payload, engine, _seed(request))
+    service.submit(job, connection, envelope, now)
+
+
+def _submit_again(service: Service, connection: Connection, envelope: Envelope, job: Job, now: float) -> None:
+    accepted = JobAccepted(job_id=job.request.job_id, position=job.position)
+    if job.is_accepted:
+        service.reply(connection, accepted, envelope)
+        return
+
+    def kept() -> None:
+        if job.is_accepted:
+            service.reply(connection, accepted, envelope)
+        service.replay(job, connection, envelope, now)
+
+    # The connection it first came on may be gone, with all that is said there.
+    service.keeping.sync(kept)
 
 
 def _cancel(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
     job = _job(_session(connection), _message(envelope, CancelJob).job_id)
     service.cancel(job, now)
-    service.reply(connection, JobCancelled(job_id=job.request.job_id, state=job.state), envelope)
+    cancelled = JobCancelled(job_id=job.request.job_id, state=job.state)
+    service.keeping.sync(lambda: service.reply(connection, cancelled, envelope))
 
 
-def _fetch(service: Service, connection: Connection, envelope: Envelope, _now: float) -> None:
+def _fetch(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
     job = _job(_session(connection), _message(envelope, FetchJob).job_id)
-    for message, payload in job.replay():
-        service.reply(connection, message, envelope, payload)
+    service.replay(job, connection, envelope, now)
 
 
 def _ack(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
-    job_id = _message(envelope, AckJob).job_id
-    job = _session(connection).jobs.get(job_id)
-    if job is not None:
-        service.cancel(job, now)
-        service.forget_job(job)
-    service.reply(connection, JobAcked(job_id=job_id), envelope)
+    session, job_id = _session(connection), _message(envelope, AckJob).job_id
+    acked = JobAcked(job_id=job_id)
+    job = session.jobs.get(job_id)
+    if job is None:
+        service.keeping.acknowledge_unknown(session.session_id, job_id)
+        service.keeping.sync(lambda: service.reply(connection, acked, envelope))
+        return
+
+    def forgotten(refusal: OverpaintError | None) -> None:
+        if refusal is None:
+            service.forget_job(job)
+            service.reply(connection, acked, envelope)
+        else:
+            service.refuse(connection, envelope, refusal)
+
+    service.cancel(job, now)
+    service.keeping.acknowledge(job, now, forgotten)
 
 
 def _ping(service: Service, connection: Connection, envelope: Envelope, _now: float) -> None:

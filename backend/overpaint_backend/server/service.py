@@ -1,50 +1,21 @@
 """The daemon's middle: clients' messages and the worker's words in, both sides' orders out.
 
-Knows sessions, jobs, the scheduler and an executor; knows no sockets of clients and no clock. Its outgoing messages
+Knows sessions, and the jobs through ``queue`` and ``keeping``; knows no sockets of clients and no clock. Its outgoing messages
 wait in the connections' outboxes until ``flush`` can hand them over.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import secrets
 from collections.abc import Callable, Sequence
 
 from overpaint_backend.config import DaemonSettings
-from overpaint_backend.executors.base import (
-    EnginesChanged,
-    Executor,
-    Ready,
-    RunJob,
-    RunOver,
-    RunPreview,
-    RunProgress,
-    RunVariant,
-    WorkerEvent,
-    WorkerGone,
-)
-from overpaint_backend.jobs.model import Job, JobKey, Result
-from overpaint_backend.jobs.scheduler import (
-    CancelRun,
-    EndJob,
-    Event,
-    Instruction,
-    JobCancelRequested,
-    JobSubmitted,
-    KillWorker,
-    MoveJob,
-    RunEnded,
-    RunId,
-    Scheduler,
-    StartRun,
-    Stopping,
-    Tick,
-    WorkerLost,
-    WorkerReady,
-    WorkerState,
-)
+from overpaint_backend.durability.keeper import Keeper
+from overpaint_backend.executors.base import EnginesChanged, Executor, Ready, WorkerEvent, WorkerGone
+from overpaint_backend.jobs.model import Job
+from overpaint_backend.jobs.scheduler import Stopping, Tick, WorkerLost, WorkerReady, WorkerState
 from overpaint_backend.recipes.offer import RecipeBook
 from overpaint_backend.recipes.recipe import Recipe
 from overpaint_protocol import framing
@@ -65,8 +36,9 @@ from overpaint_protocol.messages import (
     ErrorInfo,
     ErrorReply,
     Hello,
-    JobPreview,
-    JobState,
+    JobAccepted,
+    JobDone,
+    JobFailed,
     JobVariant,
     SessionId,
     SubmitJob,
@@ -77,6 +49,8 @@ from overpaint_protocol.pixels import Bytes
 from overpaint_protocol.version import FEATURES, PRODUCT_VERSION
 
 from .handlers import HANDLERS
+from .keeping import Keeping, Replay
+from .queue import JobQueue
 from .router import Sent
 from .sessions import Connection, Session
 
@@ -96,11 +70,18 @@ class Service:
         executor: where jobs run.
         send: where messages to clients go.
         recipes: the user's recipes.
+        keeper: what outlives this daemon, and what earlier ones left.
         now: the time of all calls is in seconds of the same monotonic clock.
     """
 
     def __init__(
-        self, settings: DaemonSettings, executor: Executor, send: Send, recipes: RecipeBook, now: float
+        self,
+        settings: DaemonSettings,
+        executor: Executor,
+        send: Send,
+        recipes: RecipeBook,
+        keeper: Keeper,
+        now: float,
     ) -> None:
         self.settings = settings
         self.daemon_id = secrets.token_hex(8)
@@ -110,19 +91,18 @@ class Service:
         self.broken_engines: tuple[BrokenEngine, ...] = ()
         self.sessions: dict[SessionId, Session] = {}
         self.is_stopping = False
-        self._executor = executor
+        self.keeping = Keeping(keeper, settings, now)
+        self._queue = JobQueue(settings.cancel_grace_s, executor, self.keeping, self._tell)
         self._send = send
         self._recipes = recipes
         self._recipes_seen_at = now
         self._recipes.look()
         self._announced = self._capabilities
-        self._scheduler = Scheduler(settings.cancel_grace_s)
         self._connections: dict[bytes, Connection] = {}
-        self._jobs: dict[JobKey, Job] = {}
-        self._keys = itertools.count(1)
         self._next_id = framing.message_ids()
         self._greeted: dict[Connection, tuple[str, int, float]] = {}
         self._busy_at = now
+        self._restore(now)
 
     # ------------------------------------------------------------ from the loop
 
@@ -166,34 +146,30 @@ class Service:
         match event:
             case Ready():
                 self._take_engines(event)
-                self._handle(WorkerReady(), now)
+                self._queue.handle(WorkerReady(), now)
                 self._welcome_waiting()
             case EnginesChanged():
                 self._take_engines(event)
             case WorkerGone():
-                self._handle(WorkerLost(), now)
-                if self._scheduler.worker_state is WorkerState.DOWN:
+                self._queue.handle(WorkerLost(), now)
+                if self._queue.worker_state is WorkerState.DOWN:
                     self._welcome_waiting()  # nothing better will come soon
-            case RunProgress():
-                self._progressed(event)
-            case RunPreview():
-                self._glimpsed(event, payload)
-            case RunVariant():
-                self._made(event, payload)
-            case RunOver():
-                self._run_over(event, now)
+            case _:
+                self._queue.on_run(event, payload, now)
 
     def tick(self, now: float) -> None:
         """Time has passed; call at least every 100 ms."""
-        self._handle(Tick(), now)
+        self._queue.handle(Tick(), now)
         if now - self._recipes_seen_at >= self.settings.recipes_look_s:
             self._recipes_seen_at = now
             self._look_for_recipes()
         if any(deadline <= now for _, _, deadline in self._greeted.values()):
             self._welcome_waiting(now)
-        for session in [s for s in self.sessions.values() if self._can_forget(s, now)]:
-            for job in list(session.jobs.values()):
-                self.forget_job(job)
+        for job in self.keeping.expired(self.sessions.values(), now):
+            _log.warning("job %d was kept for long enough and is forgotten", job.key)
+            self.keeping.drop(job)
+            self.forget_job(job)
+        for session in [s for s in self.sessions.values() if s.lost_at is not None and not s.jobs]:
             del self.sessions[session.session_id]
         if self._is_busy:
             self._busy_at = now
@@ -217,14 +193,23 @@ class Service:
         return is_left
 
     def stop(self, now: float, told: Connection | None = None) -> None:
-        """Fail what is unfinished and say goodbye to every client but ``told``; ``flush`` sends it."""
+        """Leave what is unfinished to the next daemon, say goodbye to every client but ``told``; ``flush`` sends it."""
         if self.is_stopping:
             return
         self.is_stopping = True
-        self._handle(Stopping(), now)
+        self._queue.handle(Stopping(), now)
+        self.keeping.note_time(now)
         for session in self.sessions.values():
             if session.connection is not None and session.connection is not told:
                 self._push(session.connection, DaemonStopping())
+
+    def _restore(self, now: float) -> None:
+        """Take over what earlier daemons left. Its clients are away until they say hello."""
+        for job, kept in self.keeping.restore(now):
+            session = self.sessions.setdefault(job.session_id, Session(job.session_id, lost_at=now))
+            session.editor = kept.order.editor
+            session.jobs[job.request.job_id] = job
+            self._queue.restore(job, kept.attempts, now)
 
     def is_idle(self, now: float) -> bool:
         """Whether nobody has needed the daemon for ``idle_exit_s``."""
@@ -236,12 +221,12 @@ class Service:
     @property
     def worker_state(self) -> str:
         """``starting``, ``idle``, ``busy`` or ``down``."""
-        return self._scheduler.worker_state.value
+        return self._queue.worker_state.value
 
     @property
     def worker_restarts(self) -> int:
         """How often the worker had to be replaced."""
-        return self._executor.restarts
+        return self._queue.worker_restarts
 
     @property
     def total_bytes(self) -> int:
@@ -256,7 +241,7 @@ class Service:
         """
         session = self.sessions.get(session_id)
         if session is None:
-            if len(self.sessions) >= self.settings.max_sessions:
+            if sum(other.is_in_use for other in self.sessions.values()) >= self.settings.max_sessions:
                 raise CapacityError("Too many editors use the daemon at once. Close one and try again.")
             session = self.sessions[session_id] = Session(session_id)
         return session
@@ -282,12 +267,28 @@ class Service:
         """Answer a message."""
         self._push(connection, message, payload, re=envelope.header.id)
 
+    def replay(self, job: Job, connection: Connection, envelope: Envelope, now: float) -> None:
+        """Answer with all that is known of a job."""
+
+        def told(replay: Replay) -> None:
+            if not job.is_accepted:
+                self.refuse(
+                    connection, envelope, CapacityError("The job could not be kept. Ask for it again.")
+                )
+                return
+            for message, payload in replay:
+                self.reply(connection, message, envelope, payload)
+                if isinstance(message, JobVariant) and not job.state.is_final:
+                    connection.variants_told.add((job.key, message.variant))
+
+        self.keeping.replay(job, now, told)
+
     def add_job(
         self, session: Session, request: SubmitJob, payload: tuple[Bytes, ...], engine: str, seed: int
     ) -> Job:
-        """Take note of a job; ``schedule`` queues it."""
+        """Take note of a job; ``submit`` does the rest."""
         job = Job(
-            key=next(self._keys),
+            key=self._queue.next_key(),
             session_id=session.session_id,
             request=request,
             payload=payload,
@@ -295,116 +296,42 @@ class Service:
             seed=seed,
             preview_bytes=session.preview_bytes,
         )
-        self._jobs[job.key] = session.jobs[request.job_id] = job
-        _log.info("job %d queued: %s by %s", job.key, job.summary.operation, engine or "any engine")
+        session.jobs[request.job_id] = job
+        self._queue.add(job)
         return job
 
-    def schedule(self, job: Job, now: float) -> None:
-        """Queue a new job."""
-        self._handle(JobSubmitted(job.key, job.session_id), now)
+    def submit(self, job: Job, connection: Connection, envelope: Envelope, now: float) -> None:
+        """Queue a new job. It may run while it is being written down; its client hears of it when it is."""
+        position = self._queue.position(job)
 
-    def position(self, job: Job) -> int:
-        """Jobs ahead of ``job``, which is not queued yet."""
-        return self._scheduler.position_for(job.session_id)
+        def kept(refusal: OverpaintError | None) -> None:
+            if refusal is not None:
+                self._queue.cancel(job, now)
+                self.keeping.drop(job)
+                self.forget_job(job)
+                self.refuse(connection, envelope, refusal)
+                return
+            job.is_accepted = True
+            self.reply(connection, JobAccepted(job_id=job.request.job_id, position=position), envelope)
+            if not job.state.is_final:  # how it ended is told when that is on the disk, too
+                for message, pixels in job.replay():
+                    self._tell(job, message, pixels)
+
+        self.keeping.accept(job, self.sessions[job.session_id].editor, kept)
+        if job.request.job_id in self.sessions[job.session_id].jobs:
+            self._queue.schedule(job, now)
 
     def cancel(self, job: Job, now: float) -> None:
         """End the job unless it has ended."""
-        self._handle(JobCancelRequested(job.key), now)
+        self._queue.cancel(job, now)
 
     def forget_job(self, job: Job) -> None:
-        """Drop an ended job and its results."""
-        del self._jobs[job.key]
-        session = self.sessions[job.session_id]
-        del session.jobs[job.request.job_id]
-
-    # ------------------------------------------------------------ what the scheduler decides
-
-    def _handle(self, event: Event, now: float) -> None:
-        for instruction in self._scheduler.handle(event, now):
-            self._perform(instruction)
-
-    def _perform(self, instruction: Instruction) -> None:
-        match instruction:
-            case StartRun():
-                self._start(instruction)
-            case CancelRun():
-                self._executor.cancel(instruction.run)
-            case KillWorker():
-                _log.warning("the worker does not stop a cancelled job and gets replaced")
-                self._executor.kill()
-            case MoveJob():
-                job = self._jobs[instruction.key]
-                job.state, job.position, job.stage = JobState.QUEUED, instruction.position, "waiting"
-                job.fraction = job.time_left_s = None
-                self._tell(job, job.progress)
-            case EndJob():
-                self._end(instruction)
-
-    def _start(self, start: StartRun) -> None:
-        job = self._jobs[start.key]
-        job.state, job.position, job.stage = JobState.RUNNING, 0, "starting"
-        _log.info("job %d starts, attempt %d", job.key, start.attempt)
-        run = RunJob(
-            run=start.run,
-            engine=job.engine,
-            seed=job.seed,
-            first_variant=len(job.results),
-            preview_bytes=job.preview_bytes,
-            request=job.request,
-        )
-        self._executor.run(run, job.payload)
-        self._tell(job, job.progress)
-
-    def _end(self, end: EndJob) -> None:
-        job = self._jobs[end.key]
-        job.end(end.state, end.error)
-        _log.info("job %d %s%s", job.key, end.state.value, f" ({end.error.code})" if end.error else "")
-        # A cancel is answered by its handler, to the message that asked for it.
-        if end.state is not JobState.CANCELLED:
-            self._tell(job, job.end_message())
-
-    # ------------------------------------------------------------ what the worker says
-
-    def _job_of(self, run: RunId) -> Job | None:
-        key = self._scheduler.current(run)
-        return None if key is None else self._jobs[key]
-
-    def _progressed(self, event: RunProgress) -> None:
-        job = self._job_of(event.run)
-        if job is not None:
-            job.stage, job.fraction, job.time_left_s = event.stage, event.fraction, event.time_left_s
-            self._tell(job, job.progress)
-
-    def _glimpsed(self, event: RunPreview, payload: tuple[Bytes, ...]) -> None:
-        job = self._job_of(event.run)
-        if job is not None:
-            preview = JobPreview(job_id=job.request.job_id, variant=event.variant, image=event.image)
-            self._tell(job, preview, payload)
-
-    def _made(self, event: RunVariant, payload: tuple[Bytes, ...]) -> None:
-        job = self._job_of(event.run)
-        if job is None:
-            return
-        variant = JobVariant(
-            job_id=job.request.job_id,
-            variant=event.variant,
-            seed=event.seed,
-            engine=event.engine,
-            target=event.target,
-            image=event.image,
-        )
-        job.engine = event.engine
-        job.results.append(Result(variant, payload))
-        self._tell(job, variant, payload)
-
-    def _run_over(self, event: RunOver, now: float) -> None:
-        job = self._job_of(event.run)
-        if job is not None:
-            job.timings_ms, job.notes = event.timings_ms, event.notes
-        error = None if event.error is None else event.error.to_exception()
-        if error is not None and error.detail:
-            _log.warning("run %d: %s %s", event.run, error.code, error.detail)
-        self._handle(RunEnded(event.run, error), now)
+        """Drop an ended job and its results, if that has not been done."""
+        self._queue.forget(job)
+        self.keeping.forgotten(job)
+        session = self.sessions.get(job.session_id)
+        if session is not None:
+            session.jobs.pop(job.request.job_id, None)
 
     # ------------------------------------------------------------ what can be asked for
 
@@ -437,11 +364,28 @@ class Service:
 
     # ------------------------------------------------------------ to the clients
 
-    def _tell(self, job: Job, message: object, payload: tuple[Bytes, ...] = ()) -> None:
-        """Send to the job's client if it is there; if not, it fetches what it missed."""
-        connection = self.sessions[job.session_id].connection
-        if connection is not None:
-            self._push(connection, message, payload)
+    def _tell(self, job: Job, message: object, payload: tuple[Bytes, ...]) -> None:
+        """Send to the job's client if it is there; if not, it fetches what it missed.
+
+        A client that has just come back may have missed variants and not have fetched them yet: the end of a job never comes
+        before all of them.
+        """
+        session = self.sessions.get(job.session_id)
+        connection = None if session is None else session.connection
+        if connection is None or not job.is_accepted:
+            return
+        if isinstance(message, (JobDone, JobFailed)):
+            for result in job.results:
+                if (
+                    job.key,
+                    result.message.variant,
+                ) not in connection.variants_told and result.payload is not None:
+                    self._push(connection, result.message, result.payload)
+        self._push(connection, message, payload)
+        if isinstance(message, JobVariant):
+            connection.variants_told.add((job.key, message.variant))
+        elif isinstance(message, (JobDone, JobFailed)):
+            connection.variants_told -= {(job.key, result.message.variant) for result in job.results}
 
     def _push(
         self, connection: Connection, message: object, payload: tuple[Bytes, ...] = (), re: str | None = None
@@ -467,9 +411,15 @@ class Service:
     ) -> None:
         if not connection.errors.take(now):
             return
-        job_id = None if envelope is None else getattr(envelope.message, "job_id", None)
-        re = envelope.header.id if envelope is not None else _readable_id(frames)
-        self._push(connection, ErrorReply(error=ErrorInfo.of(error), job_id=job_id), re=re)
+        if envelope is not None:
+            self.refuse(connection, envelope, error)
+        else:
+            self._push(connection, ErrorReply(error=ErrorInfo.of(error)), re=_readable_id(frames))
+
+    def refuse(self, connection: Connection, envelope: Envelope, error: OverpaintError) -> None:
+        """Answer a message with why it cannot be done."""
+        job_id = getattr(envelope.message, "job_id", None)
+        self.reply(connection, ErrorReply(error=ErrorInfo.of(error), job_id=job_id), envelope)
 
     def _welcome_waiting(self, now: float | None = None) -> None:
         """Answer those who said hello; with ``now`` only those whose wait is over."""
@@ -488,15 +438,9 @@ class Service:
                 engines=self._announced.engines,
                 broken_engines=self._announced.broken_engines,
                 recipes=self._announced.recipes,
-                jobs=tuple(job.summary for job in connection.session.jobs.values()),
+                jobs=tuple(job.summary for job in connection.session.jobs.values() if job.is_accepted),
             )
             self._push(connection, welcome, re=re)
-
-    def _can_forget(self, session: Session, now: float) -> bool:
-        """Whether the client is gone and nothing of it is worth keeping any more."""
-        if session.lost_at is None or session.unfinished or session.has_results:
-            return False
-        return not session.jobs or now - session.lost_at >= self.settings.forget_after_s
 
     @property
     def _is_busy(self) -> bool:

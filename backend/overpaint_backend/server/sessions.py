@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from overpaint_backend.jobs.model import Job
+from overpaint_backend.jobs.model import Job, JobKey
 from overpaint_protocol.messages import JobId, JobState, SessionId, SessionReport
 from overpaint_protocol.pixels import Bytes
 
@@ -71,10 +71,14 @@ class Outbox:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """peer: libzmq's name for it. session: None until ``hello``, and again once another connection has it."""
+    """peer: libzmq's name for it. session: None until ``hello``, and again once another connection has it.
+
+    variants_told: variants of unfinished jobs that were sent on it.
+    """
 
     peer: bytes
     session: Session | None = None
+    variants_told: set[tuple[JobKey, int]] = field(default_factory=set)
     outbox: Outbox = field(default_factory=Outbox)
     errors: ErrorBudget = field(default_factory=ErrorBudget)
 
@@ -94,6 +98,11 @@ class Session:
     def unfinished(self) -> int:
         """Jobs that wait or run."""
         return sum(not job.state.is_final for job in self.jobs.values())
+
+    @property
+    def is_in_use(self) -> bool:
+        """True while a client is connected or has unfinished jobs."""
+        return self.connection is not None or self.unfinished > 0
 
     @property
     def kept_bytes(self) -> int:

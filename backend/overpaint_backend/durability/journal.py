@@ -1,0 +1,184 @@
+"""The journal: one SQLite file with the parts of every kept job.
+
+Write-ahead log with ``synchronous=FULL``: what a call has returned from is on the disk. SQLite notices a damaged page and
+not a changed byte inside a value, so every row carries a digest of its key and body. Paths, prompts and ids stand only
+inside bodies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from overpaint_backend.jobs.model import JobKey
+from overpaint_protocol import codec
+from overpaint_protocol.errors import OverpaintError
+from overpaint_protocol.messages import JobId, SessionId
+
+from .orders import Attempts, Ended, KeptTimeNote, Made, Order, Part, Taken
+
+__all__ = ["FORMAT", "Journal", "JournalDamaged"]
+
+FORMAT = 1
+"""SQLite's ``user_version``: how the tables below are laid out."""
+
+_TABLES = f"""
+CREATE TABLE part (job INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, digest BLOB NOT NULL,
+                   PRIMARY KEY (job, name)) WITHOUT ROWID;
+CREATE TABLE taken (session TEXT NOT NULL, job TEXT NOT NULL, at_s REAL NOT NULL,
+                    PRIMARY KEY (session, job)) WITHOUT ROWID;
+CREATE TABLE time (id INTEGER PRIMARY KEY CHECK (id = 1), elapsed_s REAL NOT NULL, wall_s REAL NOT NULL);
+PRAGMA user_version = {FORMAT};
+"""
+
+_CLASSES: dict[str, type] = {"order": Order, "attempts": Attempts, "made": Made, "ended": Ended}
+
+_log = logging.getLogger(__name__)
+
+
+class JournalDamaged(Exception):
+    """The file is not a journal of this version, or its pages are not in order."""
+
+
+class Journal:
+    """An open journal. One thread at a time may use it.
+
+    Args:
+        path: the file; made if it is missing.
+
+    Raises:
+        JournalDamaged: it cannot be trusted.
+        sqlite3.Error, OSError: it cannot be opened, for want of room or permission.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            self._open()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def put(self, key: JobKey, part: Part) -> None:
+        """Keep a part of a job, in the place of an earlier one of its name.
+
+        Raises:
+            sqlite3.Error: it is not kept.
+        """
+        name, body = _name(part), codec.pack(part)
+        self._run("REPLACE INTO part VALUES (?, ?, ?, ?)", (key, name, body, _digest(key, name, body)))
+
+    def forget(self, key: JobKey, taken: Taken | None) -> None:
+        """Drop all parts of a job, and remember that it was taken if it was, in one step.
+
+        Raises:
+            sqlite3.Error: nothing has changed.
+        """
+        with _transaction(self._database):
+            self._run("DELETE FROM part WHERE job = ?", (key,))
+            if taken is not None:
+                self._run("REPLACE INTO taken VALUES (?, ?, ?)", (taken.session_id, taken.job_id, taken.at_s))
+
+    def parts(self) -> Iterator[tuple[JobKey, Part | None]]:
+        """Every part by job, with None for one that is damaged."""
+        with closing(self._run("SELECT job, name, body, digest FROM part ORDER BY job, name")) as rows:
+            for key, name, body, digest in rows:
+                cls = _CLASSES.get(str(name).partition("-")[0])
+                try:
+                    if cls is None or digest != _digest(key, name, body):
+                        raise JournalDamaged
+                    yield key, codec.unpack(body, cls)
+                except (JournalDamaged, OverpaintError):
+                    _log.warning("a part of job %s in the journal is damaged", key)
+                    yield key, None
+
+    def taken(self) -> list[Taken]:
+        """The jobs that were taken, oldest first."""
+        with closing(self._run("SELECT session, job, at_s FROM taken ORDER BY at_s")) as rows:
+            return [Taken(SessionId(session), JobId(job), at_s) for session, job, at_s in rows]
+
+    def forget_taken(self, before_s: float, most: int) -> None:
+        """Drop the memory of what was taken before ``before_s``, and of all but the newest ``most``."""
+        self._run("DELETE FROM taken WHERE at_s < ?", (before_s,))
+        self._run(
+            "DELETE FROM taken WHERE (session, job) NOT IN (SELECT session, job FROM taken ORDER BY at_s DESC LIMIT ?)",
+            (most,),
+        )
+
+    @property
+    def time(self) -> KeptTimeNote | None:
+        """The last ``note_time``, if there was one."""
+        row = self._run("SELECT elapsed_s, wall_s FROM time").fetchone()
+        return None if row is None else KeptTimeNote(*row)
+
+    def note_time(self, note: KeptTimeNote) -> None:
+        """Keep the time for the next daemon."""
+        self._run("REPLACE INTO time VALUES (1, ?, ?)", (note.elapsed_s, note.wall_s))
+
+    def close(self) -> None:
+        """Fold the log into the file and let go of it."""
+        self._database.close()
+
+    # ------------------------------------------------------------ inside
+
+    def _open(self) -> None:
+        try:
+            self._run("PRAGMA journal_mode = WAL").close()
+            self._run("PRAGMA synchronous = FULL").close()
+            self._run("PRAGMA secure_delete = ON").close()  # what was taken leaves no prompt behind
+            if self._run("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise JournalDamaged("its pages are not in order")
+            (version,) = self._run("PRAGMA user_version").fetchone()
+            if version == 0 and not self._run("SELECT 1 FROM sqlite_schema").fetchone():
+                with _transaction(self._database):
+                    for statement in filter(str.strip, _TABLES.split(";")):
+                        self._run(statement)
+            elif version != FORMAT:
+                raise JournalDamaged(f"its format is {version}, not {FORMAT}")
+            for table in ("part", "taken", "time"):
+                self._run(f"SELECT * FROM {table} LIMIT 1").close()  # noqa: S608 - names from the line above
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # no such table, a schema that is no SQL
+                raise JournalDamaged(str(error)) from error
+            raise
+        except sqlite3.DatabaseError as error:
+            raise JournalDamaged(str(error)) from error
+
+    def _run(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        return self._database.execute(statement, values)
+
+
+class _transaction:  # noqa: N801 - used like a function
+    """All statements inside, or none of them."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._database.execute("COMMIT")
+        elif self._database.in_transaction:
+            self._database.execute("ROLLBACK")
+
+
+def _name(part: Part) -> str:
+    match part:
+        case Order():
+            return "order"
+        case Attempts():
+            return "attempts"
+        case Made():
+            return f"made-{part.variant.variant}"
+        case Ended():
+            return "ended"
+
+
+def _digest(key: JobKey, name: str, body: bytes) -> bytes:
+    return hashlib.blake2b(f"{key} {name} ".encode() + body, digest_size=16).digest()

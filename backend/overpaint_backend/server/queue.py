@@ -1,0 +1,222 @@
+"""The jobs under way: what the scheduler decides about them and what the worker says of them.
+
+Every turn in a job's life is handed on to ``keeping``, which writes it down, and to ``tell``, which the client hears.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+
+from overpaint_backend.executors.base import (
+    Executor,
+    RunJob,
+    RunOver,
+    RunPreview,
+    RunProgress,
+    RunVariant,
+)
+from overpaint_backend.jobs.model import Job, JobKey, Result
+from overpaint_backend.jobs.scheduler import (
+    CancelRun,
+    EndJob,
+    Event,
+    Instruction,
+    JobCancelRequested,
+    JobSubmitted,
+    KillWorker,
+    LeaveJob,
+    MoveJob,
+    RunEnded,
+    RunId,
+    Scheduler,
+    StartRun,
+    WorkerState,
+)
+from overpaint_protocol.messages import JobPreview, JobState, JobVariant
+from overpaint_protocol.pixels import Bytes
+
+from .keeping import Keeping
+
+__all__ = ["JobQueue", "RunEvent", "Tell"]
+
+RunEvent = RunProgress | RunPreview | RunVariant | RunOver
+
+Tell = Callable[[Job, object, tuple[Bytes, ...]], None]
+"""Sends a message about a job to its client, if it is there."""
+
+_log = logging.getLogger(__name__)
+
+
+class JobQueue:
+    """All jobs of the daemon, and the one worker they wait for.
+
+    Args:
+        cancel_grace_s: as for Scheduler.
+        executor: where jobs run.
+        keeping: where they are written down.
+        tell: where their clients hear of them.
+    """
+
+    def __init__(self, cancel_grace_s: float, executor: Executor, keeping: Keeping, tell: Tell) -> None:
+        self._scheduler = Scheduler(cancel_grace_s)
+        self._executor = executor
+        self._keeping = keeping
+        self._tell = tell
+        self._jobs: dict[JobKey, Job] = {}
+        self._keys = itertools.count(1)
+
+    @property
+    def worker_state(self) -> WorkerState:
+        """How the worker is."""
+        return self._scheduler.worker_state
+
+    @property
+    def worker_restarts(self) -> int:
+        """How often the worker had to be replaced."""
+        return self._executor.restarts
+
+    def next_key(self) -> JobKey:
+        """A number for a new job."""
+        return next(self._keys)
+
+    def add(self, job: Job) -> None:
+        """Take note of a job; ``schedule`` queues it."""
+        self._jobs[job.key] = job
+        _log.info("job %d queued: %s by %s", job.key, job.summary.operation, job.engine or "any engine")
+
+    def restore(self, job: Job, attempts: int, now: float) -> None:
+        """Take over a job of an earlier daemon, which began it ``attempts`` times, and queue it if it is not over."""
+        self._keys = itertools.count(max(job.key + 1, next(self._keys)))
+        self._jobs[job.key] = job
+        if not job.state.is_final:
+            _log.info("job %d goes on: begun %d times before", job.key, attempts)
+            self.handle(JobSubmitted(job.key, job.session_id, attempts), now)
+
+    def schedule(self, job: Job, now: float) -> None:
+        """Queue a new job."""
+        self.handle(JobSubmitted(job.key, job.session_id), now)
+
+    def position(self, job: Job) -> int:
+        """Jobs ahead of ``job``, which is not queued yet."""
+        return self._scheduler.position_for(job.session_id)
+
+    def cancel(self, job: Job, now: float) -> None:
+        """End the job unless it has ended."""
+        self.handle(JobCancelRequested(job.key), now)
+
+    def forget(self, job: Job) -> None:
+        """Drop an ended job."""
+        self._jobs.pop(job.key, None)
+
+    # ------------------------------------------------------------ what the scheduler decides
+
+    def handle(self, event: Event, now: float) -> None:
+        """Let the scheduler know, and do what it says."""
+        for instruction in self._scheduler.handle(event, now):
+            self._perform(instruction, now)
+
+    def _perform(self, instruction: Instruction, now: float) -> None:
+        match instruction:
+            case StartRun():
+                self._start(instruction)
+            case CancelRun():
+                self._executor.cancel(instruction.run)
+            case KillWorker():
+                _log.warning("the worker does not stop a cancelled job and gets replaced")
+                self._executor.kill()
+            case MoveJob():
+                job = self._jobs[instruction.key]
+                job.state, job.position, job.stage = JobState.QUEUED, instruction.position, "waiting"
+                job.fraction = job.time_left_s = None
+                self._tell(job, job.progress, ())
+            case LeaveJob():
+                self._keeping.note_attempts(self._jobs[instruction.key], instruction.attempts)
+            case EndJob():
+                self._end(instruction, now)
+
+    def _start(self, start: StartRun) -> None:
+        job = self._jobs[start.key]
+        job.state, job.position, job.stage = JobState.RUNNING, 0, "starting"
+        _log.info("job %d starts, attempt %d", job.key, start.attempt)
+        self._keeping.note_attempts(job, start.attempt)
+        run = RunJob(
+            run=start.run,
+            engine=job.engine,
+            seed=job.seed,
+            first_variant=len(job.results),
+            preview_bytes=job.preview_bytes,
+            request=job.request,
+        )
+        self._executor.run(run, job.payload)
+        self._tell(job, job.progress, ())
+
+    def _end(self, end: EndJob, now: float) -> None:
+        job = self._jobs[end.key]
+        job.end(end.state, end.error)
+        _log.info("job %d %s%s", job.key, end.state.value, f" ({end.error.code})" if end.error else "")
+
+        def kept() -> None:
+            # A cancel is answered by its handler, to the message that asked for it.
+            if end.state is not JobState.CANCELLED:
+                self._tell(job, job.end_message(), ())
+
+        self._keeping.ended(job, now, kept)
+
+    # ------------------------------------------------------------ what the worker says
+
+    def on_run(self, event: RunEvent, payload: tuple[Bytes, ...], now: float) -> None:
+        """The worker has news of a run."""
+        match event:
+            case RunProgress():
+                self._progressed(event)
+            case RunPreview():
+                self._glimpsed(event, payload)
+            case RunVariant():
+                self._made(event, payload)
+            case RunOver():
+                self._run_over(event, now)
+
+    def _job_of(self, run: RunId) -> Job | None:
+        key = self._scheduler.current(run)
+        return None if key is None else self._jobs[key]
+
+    def _progressed(self, event: RunProgress) -> None:
+        job = self._job_of(event.run)
+        if job is not None:
+            job.stage, job.fraction, job.time_left_s = event.stage, event.fraction, event.time_left_s
+            self._tell(job, job.progress, ())
+
+    def _glimpsed(self, event: RunPreview, payload: tuple[Bytes, ...]) -> None:
+        job = self._job_of(event.run)
+        if job is not None:
+            preview = JobPreview(job_id=job.request.job_id, variant=event.variant, image=event.image)
+            self._tell(job, preview, payload)
+
+    def _made(self, event: RunVariant, payload: tuple[Bytes, ...]) -> None:
+        job = self._job_of(event.run)
+        if job is None:
+            return
+        variant = JobVariant(
+            job_id=job.request.job_id,
+            variant=event.variant,
+            seed=event.seed,
+            engine=event.engine,
+            target=event.target,
+            image=event.image,
+        )
+        job.engine = event.engine
+        result = Result(variant, payload, sum(len(frame) for frame in payload))
+        job.results.append(result)
+        self._keeping.add(job, result)
+        self._tell(job, variant, payload)
+
+    def _run_over(self, event: RunOver, now: float) -> None:
+        job = self._job_of(event.run)
+        if job is not None:
+            job.timings_ms, job.notes = event.timings_ms, event.notes
+        error = None if event.error is None else event.error.to_exception()
+        if error is not None and error.detail:
+            _log.warning("run %d: %s %s", event.run, error.code, error.detail)
+        self.handle(RunEnded(event.run, error), now)
