@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from pathlib import Path
 
 import pytest
-from tests.backend.keepers import NoDisk
+from tests.backend.scripted_daemon import (
+    ERASER,
+    PAINTER,
+    READY,
+    RGBA,
+    SETTINGS,
+    Daemon,
+    pixels,
+    submit,
+    variant,
+)
 
-from overpaint_backend.config import DaemonSettings
 from overpaint_backend.executors.base import (
     EnginesChanged,
-    Ready,
-    RunJob,
     RunOver,
     RunPreview,
     RunProgress,
-    RunVariant,
     WorkerGone,
 )
-from overpaint_backend.recipes.offer import RecipeBook
-from overpaint_backend.recipes.store import RecipeStore
-from overpaint_backend.server.router import Sent
-from overpaint_backend.server.service import Service
 from overpaint_protocol import framing
 from overpaint_protocol.errors import EngineError
 from overpaint_protocol.geometry import Margins, Rect, Size
@@ -34,14 +35,12 @@ from overpaint_protocol.messages import (
     DaemonReport,
     DaemonStopping,
     EncodedImage,
-    EngineInfo,
     ErrorInfo,
     ErrorReply,
     Expand,
     FetchJob,
     Fill,
     GenerationSettings,
-    Hello,
     InspectDaemon,
     JobAccepted,
     JobAcked,
@@ -56,150 +55,9 @@ from overpaint_protocol.messages import (
     Pong,
     Remove,
     ShutDown,
-    SubmitJob,
     Welcome,
 )
 from overpaint_protocol.pixels import ColorSpace, ImageHeader, PixelFormat
-
-SETTINGS = DaemonSettings(
-    state_dir=Path("unused"),
-    runtime_dir=Path("unused"),
-    max_jobs=3,
-    max_kept_bytes=1000,
-    max_image_pixels=100,
-    max_message_bytes=10_000,
-    max_sessions=4,
-    max_outbox=5,
-)
-PAINTER = EngineInfo(
-    id="painter",
-    name="Painter",
-    operations=("fill", "expand"),
-    follows_prompt=True,
-    follows_negative_prompt=True,
-    needs_surroundings=False,
-)
-ERASER = EngineInfo(
-    id="eraser",
-    name="Eraser",
-    operations=("remove",),
-    follows_prompt=False,
-    follows_negative_prompt=False,
-    needs_surroundings=True,
-)
-READY = Ready(engines=(PAINTER, ERASER), broken_engines=())
-RGBA = PixelFormat.RGBA8
-
-
-def submit(job_id="job-1", *, size=4, **changes):
-    fields = {
-        "job_id": job_id,
-        "document_id": "doc",
-        "operation": Fill(prompt="a red door"),
-        "canvas": Size(20, 20),
-        "context": Rect(2, 2, size, size),
-        "image": ImageHeader(size=Size(size, size), format=RGBA, frames=(0,)),
-        "mask": ImageHeader(size=Size(size, size), format=PixelFormat.GRAY8, frames=(1,)),
-        "seed": 7,
-        **changes,
-    }
-    return SubmitJob(**fields)
-
-
-def pixels(size=4):
-    return (bytes(size * size * 4), bytes(size * size))
-
-
-def variant(run, index=0):
-    return RunVariant(
-        run=run,
-        variant=index,
-        seed=7 + index,
-        engine="painter",
-        target=Rect(2, 2, 1, 1),
-        image=ImageHeader(size=Size(1, 1), format=RGBA, frames=(0,)),
-    )
-
-
-class ScriptedExecutor:
-    """Notes what it is told; the test says what the worker says."""
-
-    def __init__(self):
-        self.runs: list[RunJob] = []
-        self.cancelled: list[int] = []
-        self.kills = 0
-        self.restarts = 0
-        self.socket = None
-
-    def poll(self, now):
-        return []
-
-    def run(self, job, payload):
-        self.runs.append(job)
-        self.payload = payload
-
-    def cancel(self, run):
-        self.cancelled.append(run)
-
-    def kill(self):
-        self.kills += 1
-
-    def stop(self, timeout_s):
-        pass
-
-
-class Daemon:
-    """A Service with clients that are lists."""
-
-    def __init__(self, settings=SETTINGS, *, ready=True, recipes=Path("no recipes here"), keeper=None):
-        self.now = 100.0
-        self.executor = ScriptedExecutor()
-        book = RecipeBook(RecipeStore(recipes))
-        self.service = Service(settings, self.executor, self._deliver, book, keeper or NoDisk(), self.now)
-        self.inboxes: dict[bytes, list] = {}
-        self.blocked: set[bytes] = set()
-        self.gone: set[bytes] = set()
-        self._ids = framing.message_ids()
-        if ready:
-            self.worker(READY)
-
-    def _deliver(self, peer, frames):
-        if peer in self.gone:
-            return Sent.GONE
-        if peer in self.blocked:
-            return Sent.BLOCKED
-        self.inboxes.setdefault(peer, []).append(framing.decode(frames))
-        return Sent.DONE
-
-    def send_frames(self, peer, frames):
-        self.service.on_message(peer, [memoryview(bytes(frame)) for frame in frames], self.now)
-        return self.take(peer)
-
-    def send(self, peer, message, payload=()):
-        """Send and return what came back, as messages."""
-        return self.send_frames(peer, framing.encode(message, id=self._ids(), payload=payload))
-
-    def take(self, peer):
-        self.service.flush(self.now)
-        return [envelope.message for envelope in self.inboxes.pop(peer, [])]
-
-    def hello(self, peer, session_id="anna", **changes):
-        fields = {
-            "client_version": "0.1",
-            "editor": "Test",
-            "editor_version": "1",
-            "oldest_minor": 0,
-            "newest_minor": 0,
-            **changes,
-        }
-        return self.send(peer, Hello(session_id=session_id, **fields))
-
-    def worker(self, event, payload=()):
-        self.service.on_worker(event, payload, self.now)
-
-    def wait(self, seconds):
-        self.now += seconds
-        self.service.tick(self.now)
 
 
 @pytest.fixture

@@ -1,0 +1,684 @@
+"""What clients were told stays true, at whatever instant the daemon dies and whatever the disk does (systems: F1-F22, I0)."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import random
+import sqlite3
+import stat
+
+import pytest
+from tests.backend.keepers import SteppedDisk
+from tests.backend.scripted_daemon import SETTINGS, Daemon, pixels, submit, variant
+
+from overpaint_backend.durability import keeper as keeper_module
+from overpaint_backend.durability.journal import Journal
+from overpaint_backend.durability.keeper import Keeper
+from overpaint_backend.durability.spool import Spool
+from overpaint_backend.executors.base import RunOver, WorkerGone
+from overpaint_protocol.errors import EngineError
+from overpaint_protocol.messages import (
+    AckJob,
+    CancelJob,
+    ErrorInfo,
+    ErrorReply,
+    FetchJob,
+    JobAccepted,
+    JobAcked,
+    JobCancelled,
+    JobDone,
+    JobFailed,
+    JobState,
+    JobVariant,
+    Ping,
+    Pong,
+    Welcome,
+)
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+RESULTS = {0: b"abcd", 1: b"efgh"}
+
+
+class Killed(BaseException):
+    """The daemon was killed at this instant."""
+
+
+class Instants:
+    """Counts the instants between which something changes on the disk, and kills the daemon at one of them."""
+
+    def __init__(self, monkeypatch, deadly=None):
+        self.count = 0
+        self.deadly = deadly
+        for place, name in [
+            (Spool, "write"),
+            (Spool, "remove"),
+            (Journal, "put"),
+            (Journal, "forget"),
+            (Journal, "note_time"),
+        ]:
+            self._watch(monkeypatch, place, name)
+
+    def _watch(self, monkeypatch, place, name):
+        real = getattr(place, name)
+
+        def watched(*arguments):
+            self.pass_by()
+            outcome = real(*arguments)
+            self.pass_by()
+            return outcome
+
+        monkeypatch.setattr(place, name, watched)
+
+    def pass_by(self):
+        if self.count == self.deadly:
+            raise Killed
+        self.count += 1
+
+
+class KeptDaemon(Daemon):
+    """A Daemon with a real keeper."""
+
+    def __init__(self, folder, *, wall=lambda: 1e9, disk=None, settings=SETTINGS, **options):
+        self.disk = disk or SteppedDisk()
+        self.keeper = Keeper(folder / "jobs", self.disk, wall)
+        super().__init__(settings, keeper=self.keeper, **options)
+
+    def die(self):
+        """As a killed process leaves the disk."""
+        self.disk.todo.clear()
+        self.keeper.close()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts daemons, one after the other, on one folder."""
+    daemons = []
+
+    def begin(**options):
+        for daemon in daemons:
+            daemon.die()
+        daemons.append(KeptDaemon(tmp_path, **options))
+        return daemons[-1]
+
+    yield begin
+    for daemon in daemons:
+        daemon.die()
+
+
+def only(messages, kind):
+    (message,) = [m for m in messages if isinstance(m, kind)]
+    return message
+
+
+def files(folder):
+    return sorted(path.name for path in (folder / "jobs" / "pixels").iterdir())
+
+
+def fetch(daemon, peer, job_id="job-1"):
+    """The replay, and the pixels of its variants by index."""
+    daemon.service.flush(daemon.now)
+    daemon.inboxes.pop(peer, None)
+    daemon.post(peer, FetchJob(job_id=job_id))
+    daemon.service.flush(daemon.now)
+    envelopes = daemon.inboxes.pop(peer, [])
+    painted = {
+        e.message.variant: b"".join(bytes(frame) for frame in e.payload)
+        for e in envelopes
+        if isinstance(e.message, JobVariant)
+    }
+    return [e.message for e in envelopes], painted
+
+
+# ---------------------------------------------------------------- a daemon dies and another comes
+
+
+def test_a_queued_and_a_running_job_go_on_with_their_ids_seeds_and_pixels(start):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(seed=None, variants=2), pixels())
+    daemon.send(b"A", submit("job-2"), pixels())
+    (before,) = daemon.executor.runs
+    daemon.worker(variant(1, 0), (RESULTS[0],))
+    daemon = start()
+    (first,) = daemon.executor.runs
+    assert (first.seed, first.first_variant, first.request) == (before.seed, 1, before.request)
+    assert [bytes(frame) for frame in daemon.executor.payload] == list(pixels())
+    (welcome,) = daemon.hello(b"A")
+    assert [(job.job_id, job.state, job.variants) for job in welcome.jobs] == [
+        ("job-1", JobState.RUNNING, 1),
+        ("job-2", JobState.QUEUED, 0),
+    ]
+    assert fetch(daemon, b"A")[1] == {0: RESULTS[0]}
+    daemon.worker(variant(1, 1), (RESULTS[1],))
+    daemon.worker(RunOver(run=1))
+    assert fetch(daemon, b"A")[1] == RESULTS
+    assert [run.request.job_id for run in daemon.executor.runs] == ["job-1", "job-2"]
+
+
+def test_a_new_job_never_gets_the_number_of_a_kept_one(start):
+    daemon = start()
+    daemon.hello(b"A")
+    for index in range(3):
+        daemon.send(b"A", submit(f"job-{index}"), pixels())
+    daemon.send(b"A", AckJob(job_id="job-0"))
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit("new"), pixels())
+    assert len({job.key for job in daemon.service.sessions["anna"].jobs.values()}) == 3
+
+
+def test_a_job_that_takes_two_daemons_down_is_given_up_and_the_next_one_runs(start):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit("poison"), pixels())
+    daemon.send(b"A", submit("good"), pixels())
+    daemon = start()
+    assert daemon.executor.runs[0].request.job_id == "poison"
+    daemon = start()
+    assert daemon.executor.runs[0].request.job_id == "good"
+    daemon.hello(b"A")
+    failed = only(fetch(daemon, b"A", "poison")[0], JobFailed)
+    assert failed.error.code == "engine.lost"
+    assert "twice" in failed.error.message
+    daemon = start()
+    assert only(fetch(daemon, b"A", "poison")[0] if daemon.hello(b"A") else [], JobFailed) == failed
+
+
+def test_a_worker_and_a_daemon_that_die_count_together(start):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(WorkerGone(reason="killed"))
+    daemon = start()
+    assert len(daemon.executor.runs) == 1, "the second run had not begun"
+    daemon = start()
+    assert daemon.executor.runs == []
+
+
+def test_daemons_that_are_stopped_in_order_do_not_count(start):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    for _ in range(5):
+        daemon.service.stop(daemon.now)
+        daemon = start()
+        assert len(daemon.executor.runs) == 1
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon.hello(b"A")
+    assert isinstance(fetch(daemon, b"A")[0][-1], JobDone)
+
+
+def test_jobs_that_never_began_wait_through_any_number_of_deaths(start):
+    daemon = start(ready=False)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    for _ in range(5):
+        daemon = start(ready=False)
+    daemon = start()
+    assert len(daemon.executor.runs) == 1
+
+
+def test_all_that_was_made_is_not_made_again_though_the_word_of_the_end_was_lost(start):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(variants=2), pixels())
+    for index in (0, 1):
+        daemon.worker(variant(1, index), (RESULTS[index],))
+    daemon = start()
+    assert daemon.executor.runs == []
+    daemon.hello(b"A")
+    messages, painted = fetch(daemon, b"A")
+    assert (messages[-1].variants, messages[-1].engine, painted) == (2, "painter", RESULTS)
+
+
+def test_how_a_job_ended_is_told_alike_by_every_daemon(start):
+    daemon = start()
+    daemon.hello(b"A")
+    for job_id, error in (("done", None), ("failed", ErrorInfo.of(EngineError("It did not work.")))):
+        daemon.send(b"A", submit(job_id), pixels())
+        run = daemon.executor.runs[-1].run
+        daemon.worker(variant(run), (RESULTS[0],))
+        daemon.worker(RunOver(run=run, error=error, timings_ms={"paint": 5.0}, notes=("A note.",)))
+    daemon.send(b"A", submit("cancelled"), pixels())
+    daemon.send(b"A", CancelJob(job_id="cancelled"))
+    told = {job_id: fetch(daemon, b"A", job_id) for job_id in ("done", "failed", "cancelled")}
+    assert [messages[-1].job_id for messages, _ in told.values()] == list(told)
+    daemon = start()
+    daemon.hello(b"A")
+    assert {job_id: fetch(daemon, b"A", job_id) for job_id in told} == told
+    assert daemon.executor.runs == []
+
+
+def test_pixels_of_ended_jobs_are_on_the_disk_and_not_in_the_memory(start):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    (job,) = daemon.service.sessions["anna"].jobs.values()
+    assert job.results[0].payload is not None, "a run that dies goes on from here"
+    daemon.worker(RunOver(run=1))
+    assert job.results[0].payload is None
+    assert job.byte_length == 4
+    assert fetch(daemon, b"A")[1] == {0: RESULTS[0]}
+    assert job.results[0].payload is None
+
+
+def test_nobody_else_gets_what_an_earlier_daemon_left(start):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon = start()
+    (welcome,) = daemon.hello(b"B", "bo")
+    assert welcome.jobs == ()
+    for make in (FetchJob, CancelJob):
+        foreign = only(daemon.send(b"B", make(job_id="job-1")), ErrorReply)
+        assert foreign.error == only(daemon.send(b"B", make(job_id="job-9")), ErrorReply).error
+    assert daemon.send(b"B", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
+    daemon.hello(b"A")
+    assert fetch(daemon, b"A")[1] == {0: RESULTS[0]}
+
+
+def test_what_was_taken_is_gone_for_good_and_a_late_copy_of_its_submit_is_refused(start, tmp_path):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon.send(b"A", AckJob(job_id="job-1"))
+    assert files(tmp_path) == []
+    for _ in range(2):
+        error = only(daemon.send(b"A", submit(), pixels()), ErrorReply).error
+        assert error.code == "request.unknown_job"
+        assert daemon.send(b"A", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
+        daemon = start()
+        (welcome,) = daemon.hello(b"A")
+        assert welcome.jobs == ()
+    assert daemon.executor.runs == []
+    daemon.hello(b"B", "bo")
+    assert only(daemon.send(b"B", submit(), pixels()), JobAccepted), "ids are a session's own"
+
+
+def test_a_submit_that_its_own_ack_has_overtaken_is_not_done(start):
+    daemon = start()
+    daemon.hello(b"A")
+    assert daemon.send(b"A", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
+    assert only(daemon.send(b"A", submit(), pixels()), ErrorReply).error.code == "request.unknown_job"
+
+
+# ---------------------------------------------------------------- nothing is promised before it is true
+
+
+def test_nothing_is_said_before_it_is_on_the_disk(start):
+    disk = SteppedDisk(is_prompt=False)
+    daemon = start(disk=disk)
+    daemon.hello(b"A")
+    assert daemon.send(b"A", submit(), pixels()) == []
+    assert len(daemon.executor.runs) == 1, "the engine does not wait for the disk"
+    daemon.worker(variant(1), (RESULTS[0],))
+    assert daemon.take(b"A") == []
+    disk.step()
+    accepted, _, made = daemon.take(b"A")
+    assert (accepted, made.variant) == (JobAccepted(job_id="job-1", position=0), 0)
+    daemon.worker(RunOver(run=1))
+    assert daemon.take(b"A") == []
+    disk.finish()
+    assert daemon.take(b"A") == [JobDone(job_id="job-1", variants=1, engine="painter")]
+    assert daemon.send(b"A", AckJob(job_id="job-1")) == []
+    disk.finish()
+    assert daemon.take(b"A") == [JobAcked(job_id="job-1")]
+    daemon.send(b"A", submit("job-2"), pixels())
+    assert daemon.send(b"A", CancelJob(job_id="job-2")) == []
+    disk.finish()
+    assert daemon.take(b"A")[-1] == JobCancelled(job_id="job-2", state=JobState.CANCELLED)
+
+
+def test_a_client_that_comes_back_before_its_job_is_on_the_disk_submits_again_and_hears_all(start):
+    disk = SteppedDisk(is_prompt=False)
+    daemon = start(disk=disk)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.service.on_gone(b"A", daemon.now)
+    (welcome,) = daemon.hello(b"B")
+    assert welcome.jobs == (), "it is not accepted yet"
+    daemon.send(b"B", submit(), pixels())
+    daemon.worker(RunOver(run=1))
+    disk.finish()
+    told = daemon.take(b"B")
+    assert only(told, JobAccepted)
+    assert JobVariant in {type(message) for message in told}
+    assert isinstance(told[-1], JobDone)
+    assert len(daemon.executor.runs) == 1
+
+
+def client_of_the_product(daemon, job_id, told, variants=2):
+    """What the plug-in does when it has a connection: fetch what is known, submit what is not."""
+    (welcome,) = [m for m in daemon.hello(b"A") if isinstance(m, Welcome)]
+    told["kept"] = job_id in [job.job_id for job in welcome.jobs]
+    if told["kept"]:
+        daemon.post(b"A", FetchJob(job_id=job_id))
+    else:
+        daemon.post(b"A", submit(job_id, variants=variants), pixels())
+
+
+def listen(daemon, told):
+    daemon.service.flush(daemon.now)
+    for envelope in daemon.inboxes.pop(b"A", []):
+        message = envelope.message
+        if isinstance(message, JobAccepted):
+            told["accepted"] = True
+        elif isinstance(message, JobVariant):
+            told.setdefault("painted", {}).setdefault(message.variant, []).append(
+                b"".join(bytes(frame) for frame in envelope.payload)
+            )
+        elif isinstance(message, (JobDone, JobFailed)):
+            told.setdefault("ends", set()).add(type(message).__name__)
+        elif isinstance(message, JobAcked):
+            told["acked"] = True
+
+
+def work(daemon, told):
+    """The worker does what it is given; the client listens."""
+    for run in daemon.executor.runs[told.setdefault("runs_seen", 0) :]:
+        told["runs_seen"] += 1
+        told["runs"] = told.get("runs", 0) + 1
+        for index in range(run.first_variant, run.request.variants):
+            daemon.worker(variant(run.run, index), (RESULTS[index],))
+            listen(daemon, told)
+        daemon.worker(RunOver(run=run.run))
+        listen(daemon, told)
+
+
+def a_life(daemon, told, *, ack):
+    client_of_the_product(daemon, "job-1", told)
+    listen(daemon, told)
+    work(daemon, told)
+    if ack and "ends" in told:
+        daemon.post(b"A", AckJob(job_id="job-1"))
+        listen(daemon, told)
+
+
+def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, monkeypatch):
+    """One job from submit to ack, killed at each of its instants at the disk, then finished by the next daemon."""
+    (tmp_path / "whole").mkdir()
+    daemon = KeptDaemon(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        instants = Instants(patch)
+        a_life(daemon, {}, ack=True)
+    daemon.die()
+    assert instants.count > 15
+    for deadly in range(instants.count):
+        folder = tmp_path / str(deadly)
+        folder.mkdir()
+        told = {}
+        daemon = KeptDaemon(folder)
+        with monkeypatch.context() as patch:
+            Instants(patch, deadly)
+            with pytest.raises(Killed):
+                a_life(daemon, told, ack=True)
+        daemon.die()
+        before = json.loads(json.dumps(told, default=lambda value: sorted(map(str, value))))
+        daemon = KeptDaemon(folder)
+        told["runs_seen"] = 0
+        runs = told.get("runs", 0)
+        a_life(daemon, told, ack=False)
+        if before.get("acked"):
+            assert not told["kept"], (deadly, before)
+            assert daemon.executor.runs == []
+            daemon.die()
+            continue
+        if before.get("accepted") and told["kept"]:
+            assert told["ends"] == {"JobDone"}, (deadly, before)
+        assert before.get("accepted") is None or told["kept"] or "ends" in before, (deadly, before)
+        if "ends" in before:
+            assert told.get("runs", 0) == runs, "nothing is painted again that was told to be done"
+        for index, versions in told.get("painted", {}).items():
+            assert set(versions) == {RESULTS[index]}
+        daemon.post(b"A", AckJob(job_id="job-1"))
+        listen(daemon, told)
+        assert told["acked"]
+        assert files(folder) == []
+        assert list(daemon.keeper._journal.parts()) == []
+        daemon.die()
+
+
+# ---------------------------------------------------------------- time
+
+
+def test_what_is_kept_has_an_end_that_counts_through_restarts(start):
+    clock = {"wall": 1e9}
+    daemon = start(wall=lambda: clock["wall"])
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    for day in range(1, 8):
+        daemon.service.stop(daemon.now)
+        clock["wall"] += 86_400
+        daemon = start(wall=lambda: clock["wall"])
+        daemon.wait(11)
+        assert bool(daemon.service.sessions) == (day < 7), day
+    assert daemon.hello(b"A")[0].jobs == ()
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0, 50 * 365 * 86_400.0])
+def test_a_clock_that_jumps_expires_nothing(start, jump_s):
+    clock = {"wall": 1e9}
+    daemon = start(wall=lambda: clock["wall"])
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon.service.on_gone(b"A", daemon.now)
+    clock["wall"] += jump_s
+    daemon.wait(700)
+    daemon = start(wall=lambda: clock["wall"])
+    clock["wall"] -= jump_s
+    daemon.wait(700)
+    daemon = start(wall=lambda: clock["wall"])
+    daemon.hello(b"A")
+    assert fetch(daemon, b"A")[1] == {0: RESULTS[0]}
+
+
+def test_what_has_expired_is_gone_from_the_disk_and_answers_like_an_unknown_job(start, tmp_path):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon.wait(SETTINGS.keep_s)
+    assert only(daemon.send(b"A", FetchJob(job_id="job-1")), ErrorReply).error.code == "request.unknown_job"
+    assert files(tmp_path) == []
+    assert list(daemon.keeper._journal.parts()) == []
+
+
+# ---------------------------------------------------------------- a disk that is full or broken
+
+
+def test_a_job_that_finds_the_disk_full_is_refused_and_leaves_nothing(start, tmp_path):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.disk.failures.append(FULL)
+    refused = only(daemon.send(b"A", submit(), pixels()), ErrorReply)
+    assert (refused.error.code, refused.error.retry.value, refused.job_id) == (
+        "capacity.busy",
+        "later",
+        "job-1",
+    )
+    assert "full" in refused.error.message
+    assert files(tmp_path) == []
+    assert daemon.service.sessions["anna"].jobs == {}
+    assert only(daemon.send(b"A", submit(), pixels()), JobAccepted), "once there is room"
+    daemon = start()
+    assert len(daemon.hello(b"A")[0].jobs) == 1
+
+
+def test_a_refusal_that_comes_while_the_job_runs_stops_it(start, tmp_path):
+    disk = SteppedDisk(is_prompt=False)
+    daemon = start(disk=disk)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(variants=2), pixels())
+    daemon.worker(variant(1, 0), (RESULTS[0],))
+    disk.failures.append(FULL)
+    disk.finish()
+    assert [type(message) for message in daemon.take(b"A")] == [ErrorReply]
+    assert daemon.executor.cancelled == [1]
+    daemon.worker(RunOver(run=1))
+    assert files(tmp_path) == []
+    daemon = start()
+    assert daemon.hello(b"A")[0].jobs == ()
+
+
+def test_results_that_find_the_disk_full_are_delivered_from_memory(start):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.disk.failures.extend([FULL, FULL])
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    assert [type(message) for message in daemon.take(b"A")] == [JobVariant, JobDone]
+    assert fetch(daemon, b"A")[1] == {0: RESULTS[0]}
+    daemon = start()
+    assert len(daemon.executor.runs) == 1, "the next daemon does it again"
+
+
+def test_full_at_every_write_nobody_is_told_what_is_not_true(tmp_path):
+    for failing in range(6):
+        folder = tmp_path / str(failing)
+        folder.mkdir()
+        daemon, told = KeptDaemon(folder), {}
+        daemon.disk.failures.extend([None] * failing + [sqlite3.OperationalError("disk I/O error")])
+        a_life(daemon, told, ack=True)
+        daemon.die()
+        after = KeptDaemon(folder)
+        (welcome,) = after.hello(b"A")
+        if told.get("acked"):
+            assert welcome.jobs == (), failing
+        elif told.get("accepted"):
+            assert len(welcome.jobs) == 1, failing
+        assert after.send(b"A", Ping(nonce=1)) == [Pong(nonce=1)]
+        after.die()
+
+
+def test_a_folder_that_cannot_be_used_refuses_jobs_with_a_sentence_and_the_daemon_lives(start, tmp_path):
+    (tmp_path / "jobs").write_text("a file where the folder should be")
+    daemon = start()
+    daemon.hello(b"A")
+    refused = only(daemon.send(b"A", submit(), pixels()), ErrorReply)
+    assert refused.error.code == "capacity.busy"
+    assert str(tmp_path / "jobs") in refused.error.message
+    assert daemon.send(b"A", Ping(nonce=1)) == [Pong(nonce=1)]
+    assert (tmp_path / "jobs").read_text() == "a file where the folder should be"
+
+
+def test_only_their_owner_can_enter_the_folder_and_read_the_files(start, tmp_path):
+    (tmp_path / "jobs").mkdir(mode=0o755)
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    folders = [tmp_path / "jobs", tmp_path / "jobs" / "pixels"]
+    assert all(stat.S_IMODE(folder.stat().st_mode) == 0o700 for folder in folders)
+    kept = [path for folder in folders for path in folder.iterdir() if path.is_file()]
+    assert len(kept) >= 2
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in kept)
+
+
+def test_a_damaged_journal_is_set_aside_whole_and_work_goes_on(start, tmp_path, caplog):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.die()
+    (tmp_path / "jobs" / "journal.sqlite").write_bytes(b"no journal" * 1000)
+    daemon = start()
+    (aside,) = tmp_path.glob(f"{keeper_module.DAMAGED_PREFIX}*")
+    assert (aside / "pixels" / "1-order").read_bytes() == b"".join(pixels())
+    assert str(aside) in caplog.text
+    daemon.hello(b"A")
+    assert only(daemon.send(b"A", submit(), pixels()), JobAccepted)
+
+
+def test_a_flipped_byte_anywhere_gives_the_right_pixels_or_none(tmp_path):
+    """100 flips in the files of a done and a waiting job: the daemon starts, and no client is given other pixels."""
+    source = tmp_path / "source"
+    source.mkdir()
+    daemon = KeptDaemon(source)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit("done"), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon.send(b"A", submit("waiting"), pixels())
+    daemon.die()
+    whole = {path.relative_to(source): path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    small = [path for path, data in whole.items() if len(data) < 1000]
+    assert len(small) == 2
+    chance = random.Random(6)
+    ends = set()
+    for count in range(100):
+        folder = tmp_path / f"flip-{count}"
+        damaged = chance.choice(small) if count % 2 else chance.choice(list(whole))
+        for path, data in whole.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            index = chance.randrange(len(data))
+            flipped = bytes((*data[:index], data[index] ^ 1 << chance.randrange(8), *data[index + 1 :]))
+            (folder / path).write_bytes(flipped if path == damaged else data)
+        daemon = KeptDaemon(folder)
+        for run in daemon.executor.runs:
+            assert [bytes(frame) for frame in daemon.executor.payload] == list(pixels()), run
+        (welcome,) = daemon.hello(b"A")
+        for job in welcome.jobs:
+            messages, painted = fetch(daemon, b"A", job.job_id)
+            assert painted in ({}, {0: RESULTS[0]})
+            if isinstance(messages[-1], JobDone):
+                assert painted
+            if isinstance(messages[-1], JobFailed):
+                assert messages[-1].error.code == "image.failed"
+            ends.add(type(messages[-1]).__name__)
+        assert only(daemon.send(b"A", submit("next"), pixels()), JobAccepted)
+        daemon.die()
+    assert {"JobDone", "JobFailed", "JobProgress"} <= ends
+
+
+def test_a_damaged_result_fails_its_job_for_good(start, tmp_path):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(variants=2), pixels())
+    for index in (0, 1):
+        daemon.worker(variant(1, index), (RESULTS[index],))
+    daemon.worker(RunOver(run=1))
+    (tmp_path / "jobs" / "pixels" / "1-1").write_bytes(b"efgx")
+    for _ in range(2):
+        messages, painted = fetch(daemon, b"A")
+        assert painted == {0: RESULTS[0]}, "what is good is still the artist's"
+        assert messages[-1].error.code == "image.failed"
+        daemon = start()
+        daemon.hello(b"A")
+
+
+def test_files_left_by_a_daemon_that_was_cut_off_are_removed(start, tmp_path):
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    for name in ("7-order", "1-0", "2-0.new"):
+        (tmp_path / "jobs" / "pixels" / name).write_bytes(b"stray")
+    start()
+    assert files(tmp_path) == ["1-order"]
+
+
+def test_ten_thousand_jobs_leave_nothing(start, tmp_path):
+    """A bounded one of it here: the files and rows of 300."""
+    daemon = start(settings=dataclasses.replace(SETTINGS, max_jobs=3))
+    daemon.hello(b"A")
+    for index in range(300):
+        daemon.send(b"A", submit(f"job-{index}"), pixels())
+        daemon.worker(variant(index + 1), (RESULTS[0],))
+        daemon.worker(RunOver(run=index + 1))
+        daemon.send(b"A", AckJob(job_id=f"job-{index}"))
+    assert files(tmp_path) == []
+    assert list(daemon.keeper._journal.parts()) == []
+    assert daemon.service.total_bytes == 0

@@ -1,0 +1,314 @@
+"""Spool, journal, archive and retention by themselves: written whole, never handed out damaged, in order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import sqlite3
+import stat
+import threading
+
+import pytest
+from tests.backend.scripted_daemon import pixels, submit, variant
+
+from overpaint_backend.durability.archive import Archive
+from overpaint_backend.durability.journal import Journal, JournalDamaged
+from overpaint_backend.durability.orders import Attempts, Ended, KeptTimeNote, Made, Order, Pixels, Taken
+from overpaint_backend.durability.retention import MAX_GAP_S, Kept, KeptTime, expired
+from overpaint_backend.durability.spool import Spool
+from overpaint_protocol.errors import CapacityError, DaemonError, ImageError
+from overpaint_protocol.messages import ErrorInfo, JobState, JobVariant
+
+DAY_S = 86_400.0
+
+
+def job_variant(index=0):
+    made = variant(1, index)
+    return JobVariant(
+        job_id="job-1", variant=index, seed=made.seed, engine="painter", target=made.target, image=made.image
+    )
+
+
+def order(**changes):
+    fields = {
+        "session_id": "anna",
+        "editor": "Krita",
+        "request": submit(),
+        "engine": "painter",
+        "seed": 7,
+        "preview_bytes": 1,
+        "pixels": Pixels(frames=(64, 16), digest="aa"),
+        **changes,
+    }
+    return Order(**fields)
+
+
+PARTS = [
+    order(),
+    Attempts(count=2),
+    Made(variant=job_variant(), pixels=Pixels(frames=(4,), digest="bb")),
+    Ended(
+        state=JobState.FAILED,
+        engine="painter",
+        at_s=1.5,
+        error=ErrorInfo.of(ImageError("No.")),
+        timings_ms={"paint": 1.0},
+        notes=("A note.",),
+    ),
+]
+
+
+# ---------------------------------------------------------------- spool
+
+
+def test_frames_come_back_as_they_were_written_in_a_file_for_its_owner_alone(tmp_path):
+    spool = Spool(tmp_path)
+    frames = (b"abc", memoryview(b"defgh"), bytearray(b""), b"i")
+    kept = spool.write("1-0", frames)
+    assert [bytes(frame) for frame in spool.read("1-0", kept)] == [b"abc", b"defgh", b"", b"i"]
+    assert kept.byte_length == 9
+    assert stat.S_IMODE((tmp_path / "1-0").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["1-0"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_what_cannot_be_written_whole_leaves_nothing(tmp_path, monkeypatch, call):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space"):
+        Spool(tmp_path).write("1-0", (b"abc",))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_write_is_continued(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:2]))
+    spool = Spool(tmp_path)
+    kept = spool.write("1-0", (b"abcde", b"f"))
+    assert b"".join(spool.read("1-0", kept)) == b"abcdef"
+
+
+def test_every_flipped_byte_is_noticed(tmp_path):
+    spool = Spool(tmp_path)
+    kept = spool.write("1-0", pixels())
+    path = tmp_path / "1-0"
+    whole = path.read_bytes()
+    for index in range(len(whole)):
+        path.write_bytes(bytes((*whole[:index], whole[index] ^ 4, *whole[index + 1 :])))
+        with pytest.raises(ImageError):
+            spool.read("1-0", kept)
+    for damaged in (whole[:-1], whole + b"\0", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ImageError):
+            spool.read("1-0", kept)
+    path.unlink()
+    with pytest.raises(ImageError):
+        spool.read("1-0", kept)
+
+
+def test_what_nobody_names_is_swept_away(tmp_path):
+    spool = Spool(tmp_path)
+    spool.write("1-0", (b"a",))
+    (tmp_path / "2-0.new").write_bytes(b"cut sh")
+    (tmp_path / "3-order").write_bytes(b"orphan")
+    assert spool.sweep(["1-0", "9-0"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["1-0"]
+
+
+# ---------------------------------------------------------------- journal
+
+
+def test_parts_come_back_as_they_were_put_and_replace_each_other(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    for part in PARTS:
+        journal.put(3, part)
+    journal.put(3, Attempts(count=1))
+    journal.put(4, order(seed=8))
+    journal.close()
+    journal = Journal(tmp_path / "journal")
+    found = list(journal.parts())
+    assert [key for key, _ in found] == [3, 3, 3, 3, 4]
+    assert [part for key, part in found if key == 3] == [
+        Attempts(count=1),
+        PARTS[3],
+        PARTS[2],
+        PARTS[0],
+    ]
+    journal.close()
+
+
+def test_what_is_put_is_in_a_log_that_is_flushed_at_every_step(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.put(1, PARTS[0])
+    with sqlite3.connect(tmp_path / "journal") as other:  # as the next daemon would, after a kill
+        assert other.execute("SELECT count(*) FROM part").fetchone() == (1,)
+    other.close()
+    assert journal._database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert journal._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    journal.close()
+
+
+def test_what_was_taken_is_remembered_for_a_while_and_not_without_end(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.put(1, PARTS[0])
+    for index in range(6):
+        journal.forget(index, Taken("anna", f"job-{index}", float(index)))
+    assert list(journal.parts()) == []
+    journal.forget_taken(before_s=2.0, most=3)
+    assert [taken.job_id for taken in journal.taken()] == ["job-3", "job-4", "job-5"]
+    journal.close()
+
+
+def test_the_time_is_noted_and_replaced(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    assert journal.time is None
+    journal.note_time(KeptTimeNote(1.0, 2.0))
+    journal.note_time(KeptTimeNote(3.0, 4.0))
+    assert journal.time == KeptTimeNote(3.0, 4.0)
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"not a database at all, and long enough to be one" * 40, b"SQLite format 3\0" + bytes(4080)],
+    ids=["text", "empty header"],
+)
+def test_a_file_that_is_no_journal_is_told(tmp_path, content):
+    (tmp_path / "journal").write_bytes(content)
+    with pytest.raises(JournalDamaged):
+        Journal(tmp_path / "journal")
+
+
+def test_the_journal_of_a_newer_version_is_not_touched(tmp_path):
+    Journal(tmp_path / "journal").close()
+    with sqlite3.connect(tmp_path / "journal") as other:
+        other.execute("PRAGMA user_version = 99")
+    other.close()
+    with pytest.raises(JournalDamaged, match="99"):
+        Journal(tmp_path / "journal")
+
+
+def test_a_flipped_byte_never_changes_what_a_part_says(tmp_path):
+    """100 flips anywhere in the file: a part is as it was put, missing, or the whole journal is known to be damaged."""
+    journal = Journal(tmp_path / "journal")
+    for key in range(1, 20):
+        for part in PARTS:
+            journal.put(key, part)
+    journal.close()
+    whole = (tmp_path / "journal").read_bytes()
+    chance = random.Random(20261126)
+    seen = set()
+    for _ in range(100):
+        index = chance.randrange(len(whole))
+        flipped = bytes((*whole[:index], whole[index] ^ 1 << chance.randrange(8), *whole[index + 1 :]))
+        (tmp_path / "journal").write_bytes(flipped)
+        try:
+            damaged = Journal(tmp_path / "journal")
+        except (JournalDamaged, sqlite3.Error):
+            seen.add("whole")
+            continue
+        try:
+            for _, part in damaged.parts():
+                assert part is None or part in PARTS
+                seen.add("part" if part is None else "good")
+        except sqlite3.DatabaseError:
+            seen.add("whole")
+        finally:
+            damaged.close()
+    assert seen == {"whole", "part", "good"}, "the flips hit everything there is"
+
+
+# ---------------------------------------------------------------- archive
+
+
+@pytest.fixture
+def archive():
+    archive = Archive("/a/folder")
+    yield archive
+    archive.close(30)
+
+
+def test_work_is_done_elsewhere_in_order_and_what_follows_here_in_order(archive):
+    did, heard = [], []
+    for index in range(50):
+        archive.submit(
+            lambda index=index: did.append((index, threading.current_thread().name)) or index, heard.append
+        )
+    assert archive.close(30)
+    assert did == [(index, "archive") for index in range(50)]
+    assert heard == list(range(50))
+
+
+def test_the_bell_rings_when_there_is_something_to_hear(archive):
+    heard = []
+    archive.submit(lambda: 1, heard.append)
+    archive.socket.setblocking(True)
+    assert archive.socket.recv(1)
+    archive.socket.setblocking(False)
+    assert heard == []
+    archive.poll()
+    assert heard == [1]
+
+
+def test_failures_become_sentences_and_the_thread_lives_on(archive):
+    heard = []
+
+    def fail(error):
+        raise error
+
+    for error in (
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EACCES, "Permission denied"),
+        sqlite3.OperationalError("locked"),
+        ImageError("Damaged."),
+        ValueError("a bug"),
+    ):
+        archive.submit(lambda error=error: fail(error), heard.append)
+    archive.submit(lambda: "done", heard.append)
+    archive.close(30)
+    full, denied, locked, damaged, bug, done = heard
+    assert isinstance(full, CapacityError) and "is full" in full.message and "/a/folder" in full.message
+    assert isinstance(denied, CapacityError) and "Permission denied" in denied.message
+    assert isinstance(locked, CapacityError) and "locked" in locked.message
+    assert isinstance(damaged, ImageError)
+    assert isinstance(bug, DaemonError) and "bug" not in bug.message
+    assert done == "done"
+
+
+# ---------------------------------------------------------------- retention
+
+
+def kept(key, ended_at_s, *, mib=1, is_away=True):
+    return Kept(key=key, ended_at_s=ended_at_s, byte_length=mib << 20, is_away=is_away)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "gone"),
+    [
+        ([], []),
+        ([kept(1, 0.0), kept(2, 0.1)], [1]),
+        ([kept(1, 0.0, is_away=False)], [1]),
+        ([kept(1, 10.0, mib=3), kept(2, 20.0, mib=3), kept(3, 30.0, mib=3)], [1]),
+        ([kept(1, 10.0, mib=9), kept(2, 20.0, mib=1)], [1]),
+        ([kept(1, 10.0, mib=9, is_away=False), kept(2, 20.0, mib=6)], []),
+        ([kept(1, 10.0, mib=3), kept(2, 10.0, mib=3), kept(3, 10.0, mib=3)], [1]),
+        ([kept(key, 10.0, mib=0) for key in range(1, 99)], list(range(1, 3))),
+    ],
+    ids=["none", "age", "age here", "bytes", "one too big", "here", "same time", "without pixels"],
+)
+def test_what_is_too_old_or_too_much_goes_oldest_first(jobs, gone):
+    assert expired(jobs, 7 * DAY_S, 7 * DAY_S, 6 << 20) == gone
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "elapsed_s"),
+    [(1000.0, 500.0), (1060.0, 560.0), (0.0, 500.0), (1000 + 3650 * DAY_S, 500.0 + MAX_GAP_S)],
+    ids=["at once", "a minute later", "clock put back", "clock put on by ten years"],
+)
+def test_the_time_between_two_daemons_counts_and_no_clock_turns_it(wall_s, elapsed_s):
+    time = KeptTime(KeptTimeNote(500.0, 1000.0), wall_s, now=77.0)
+    assert time.at(77.0) == elapsed_s
+    assert time.at(79.5) == elapsed_s + 2.5
