@@ -214,6 +214,20 @@ def test_a_seed_is_chosen_if_none_is_given_and_kept_for_the_retry(daemon):
     assert only(messages, JobDone).variants == 2
 
 
+def test_a_worker_that_dies_before_its_last_word_leaves_nothing_to_paint_again(daemon):
+    daemon.send(b"A", submit(), pixels())
+    for index in (2, 3):
+        daemon.send(b"A", submit(f"job-{index}"), pixels())
+    daemon.worker(variant(1), (bytes(4),))
+    daemon.take(b"A")
+    daemon.worker(WorkerGone(reason="killed"))
+    daemon.worker(READY)
+    assert only(daemon.take(b"A"), JobDone).job_id == "job-1"
+    assert [run.request.job_id for run in daemon.executor.runs] == ["job-1", "job-2"]
+    states = [job.state for job in daemon.service.sessions["anna"].jobs.values()]
+    assert states == [JobState.DONE, JobState.RUNNING, JobState.QUEUED]
+
+
 def test_a_job_whose_worker_dies_twice_fails_and_keeps_its_variants(daemon):
     daemon.send(b"A", submit(variants=2), pixels())
     daemon.worker(variant(1, 0), (bytes(4),))

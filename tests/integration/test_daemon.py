@@ -280,9 +280,14 @@ def test_cancelling_at_any_moment_gives_exactly_one_end(shared_daemon):
         client.submit(job_id, prompt=f"steps={1 + index % 6} delay=0.002")
         client.socket.poll(index)
         client.send(CancelJob(job_id=job_id))
-        client.send(FetchJob(job_id=job_id))
-        client.send(Ping(nonce=index))
-        messages = [envelope.message for envelope in client.receive_until(Pong)]
+        fetched = client.send(FetchJob(job_id=job_id))
+        envelopes = [client.receive()]
+        while envelopes[-1].header.re != fetched or not isinstance(
+            envelopes[-1].message, (JobCancelled, JobDone)
+        ):
+            envelopes.append(client.receive())
+        assert client.ask(Ping(nonce=index)) == Pong(nonce=index)
+        messages = [envelope.message for envelope in envelopes]
         answers = [message for message in messages if isinstance(message, JobCancelled)]
         dones = [message for message in messages if isinstance(message, JobDone)]
         if answers[0].state is JobState.CANCELLED:
@@ -493,12 +498,111 @@ def test_sigterm_ends_the_daemon_in_order(own_daemon):
     wait_running(client, "job")
     worker = own_daemon.worker()
     own_daemon.process.send_signal(signal.SIGTERM)
-    envelopes = client.receive_until(DaemonStopping)
-    failed = [e.message for e in envelopes if isinstance(e.message, JobFailed)]
-    assert [f.error.code for f in failed] == ["daemon.shutting_down"]
+    assert not {JobDone, JobFailed} & set(kinds_of(client.receive_until(DaemonStopping)))
     assert own_daemon.process.wait(30) == 0
-    assert files_below(own_daemon.folder) == ["daemon.lock", "daemon.log"]
+    assert files_below(own_daemon.folder) == ["daemon.lock", "daemon.log", "jobs"]
     assert not worker.is_running()
+
+
+def test_a_stopped_daemon_leaves_its_jobs_to_the_next_any_number_of_times(own_daemon):
+    client = own_daemon.client("anna")
+    client.submit("job", prompt="steps=100 delay=0.01", variants=2, seed=7)
+    client.submit("next")
+    wait_running(client, "job")
+    assert own_daemon.terminate() == 0
+    for _ in range(2):
+        with DaemonProcess.start(own_daemon.folder) as daemon:
+            client = daemon.client("anna")
+            assert [job.job_id for job in client.welcome.jobs] == ["job", "next"]
+            client.send(FetchJob(job_id="job"))
+            wait_running(client, "job")
+    with DaemonProcess.start(own_daemon.folder) as daemon:
+        client = daemon.client("anna")
+        client.send(FetchJob(job_id="job"))
+        made = variants_of(client.receive_until(JobDone))
+        assert {(e.message.variant, e.message.seed) for e in made} == {(0, 7), (1, 8)}
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda client: None, lambda client: wait_running(client, "job")], ids=["at once", "running"]
+)
+def test_a_killed_daemon_loses_no_job_it_accepted(own_daemon, wait):
+    client = own_daemon.client("anna")
+    client.submit("job", prompt="steps=60 delay=0.01", seed=7)
+    client.submit("queued", seed=8)
+    wait(client)
+    own_daemon.process.kill()
+    own_daemon.process.wait()
+    with DaemonProcess.start(own_daemon.folder) as daemon:
+        client = daemon.client("anna")
+        for job_id, seed in (("job", 7), ("queued", 8)):
+            client.send(FetchJob(job_id=job_id))
+            (made,) = {e.message.job_id: e for e in variants_of(client.receive_until(JobDone))}.values()
+            assert (made.message.job_id, made.message.seed) == (job_id, seed)
+
+
+def test_a_result_is_the_same_bytes_from_the_next_daemon_and_is_not_painted_again(own_daemon):
+    client = own_daemon.client("anna")
+    client.submit("job", seed=5, variants=2)
+    first = {
+        e.message.variant: [bytes(f) for f in e.payload] for e in variants_of(client.receive_until(JobDone))
+    }
+    own_daemon.process.kill()
+    own_daemon.process.wait()
+    with DaemonProcess.start(own_daemon.folder) as daemon:
+        client = daemon.client("anna")
+        client.send(FetchJob(job_id="job"))
+        replay = client.receive_until(JobDone)
+        assert {e.message.variant: [bytes(f) for f in e.payload] for e in variants_of(replay)} == first
+        assert daemon.log.count("starts, attempt") == 1
+        assert client.ask(AckJob(job_id="job")) == JobAcked(job_id="job")
+        assert list((daemon.folder / "state" / "jobs" / "pixels").iterdir()) == []
+
+
+def test_a_job_that_takes_its_daemon_down_twice_is_given_up_and_the_next_one_is_done(own_daemon):
+    client = own_daemon.client("anna")
+    client.submit("poison", prompt="steps=100000 delay=0.01")
+    client.submit("next")
+    wait_running(client, "poison")
+    own_daemon.process.kill()
+    own_daemon.process.wait()
+    with DaemonProcess.start(own_daemon.folder) as daemon:
+        client = daemon.client("anna")
+        client.send(FetchJob(job_id="poison"))
+        wait_running(client, "poison")
+        daemon.process.kill()
+        daemon.process.wait()
+    with DaemonProcess.start(own_daemon.folder) as daemon:
+        client = daemon.client("anna")
+        client.send(FetchJob(job_id="poison"))
+        assert client.receive_until(JobFailed)[-1].message.error.code == "engine.lost"
+        client.send(FetchJob(job_id="next"))
+        assert client.receive_until(JobDone)[-1].message.job_id == "next"
+
+
+def test_a_daemon_whose_folder_for_jobs_is_no_folder_says_so_to_who_asks(tmp_path):
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "jobs").touch()
+    with DaemonProcess.start(tmp_path) as daemon:
+        client = daemon.client()
+        refused = client.submit("job")
+        assert refused.error.code == "capacity.busy"
+        assert str(tmp_path / "state" / "jobs") in refused.error.message
+        assert client.ask(Ping(nonce=1)) == Pong(nonce=1)
+
+
+def test_a_damaged_journal_does_not_keep_the_daemon_from_starting(own_daemon):
+    own_daemon.client("anna").submit("job", prompt="steps=100000 delay=0.01")
+    own_daemon.process.kill()
+    own_daemon.process.wait()
+    journal = own_daemon.folder / "state" / "jobs" / "journal.sqlite"
+    journal.write_bytes(b"\0" * 8192)
+    with DaemonProcess.start(own_daemon.folder) as daemon:
+        client = daemon.client("anna")
+        assert client.welcome.jobs == ()
+        client.submit("job")
+        client.receive_until(JobDone)
+        assert "set aside" in daemon.log
 
 
 def test_a_client_can_end_the_daemon(own_daemon):

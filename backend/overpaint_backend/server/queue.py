@@ -66,6 +66,7 @@ class JobQueue:
         self._tell = tell
         self._jobs: dict[JobKey, Job] = {}
         self._keys = itertools.count(1)
+        self._complete: list[RunId] = []
 
     @property
     def worker_state(self) -> WorkerState:
@@ -116,6 +117,8 @@ class JobQueue:
         """Let the scheduler know, and do what it says."""
         for instruction in self._scheduler.handle(event, now):
             self._perform(instruction, now)
+        while self._complete:
+            self.handle(RunEnded(self._complete.pop()), now)
 
     def _perform(self, instruction: Instruction, now: float) -> None:
         match instruction:
@@ -138,6 +141,9 @@ class JobQueue:
 
     def _start(self, start: StartRun) -> None:
         job = self._jobs[start.key]
+        if len(job.results) == job.request.variants:
+            self._complete.append(start.run)  # only the last word of its worker was lost
+            return
         job.state, job.position, job.stage = JobState.RUNNING, 0, "starting"
         _log.info("job %d starts, attempt %d", job.key, start.attempt)
         self._keeping.note_attempts(job, start.attempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
 
 from overpaint_protocol.errors import EmptySelection
@@ -11,9 +12,9 @@ from overpaint_protocol.pixels import Bytes, ImageHeader, PixelFormat, band_rows
 
 from .context import Scope
 from .editor import DocumentInfo, EditorPort
-from .jobs import EditRequest
+from .jobs import Content, EditRequest
 
-__all__ = ["BAND_BYTES", "Payload", "capture"]
+__all__ = ["BAND_BYTES", "Payload", "capture", "content_of", "read_content"]
 
 BAND_BYTES = 1024 * 1024
 """Pixels read or written between two turns of the editor's loop: a few milliseconds of its main thread."""
@@ -85,6 +86,32 @@ def capture(
         edges=request.edges,
     )
     return message, payload
+
+
+def content_of(message: SubmitJob, payload: Payload) -> Generator[None, None, Content]:
+    """The look of what ``capture`` read; yields between two bands."""
+    digest = hashlib.blake2b(digest_size=32)
+    for band in message.image.take(payload):
+        digest.update(band)
+        yield
+    return Content(area=message.visible, digest=digest.hexdigest())
+
+
+def read_content(port: EditorPort, info: DocumentInfo, area: Rect) -> Generator[None, None, Content]:
+    """The look of a part of a document's canvas now; yields between two bands.
+
+    Raises:
+        NoDocument, UnsupportedFormat: as ``EditorPort.open_reader``.
+    """
+    digest = hashlib.blake2b(digest_size=32)
+    reader = port.open_reader(info.document_id, area)
+    try:
+        for band in area.bands(_rows_at_once(area, info.format)):
+            digest.update(reader.pixels(band))
+            yield
+    finally:
+        reader.close()
+    return Content(area=area, digest=digest.hexdigest())
 
 
 def _rows_at_once(rect: Rect, pixel_format: PixelFormat) -> int:

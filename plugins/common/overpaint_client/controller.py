@@ -38,10 +38,10 @@ from overpaint_protocol.messages import (
 from overpaint_protocol.version import FEATURES, MINOR, PRODUCT_VERSION
 from overpaint_protocol.zmtp import DEFAULT_MAX_MESSAGE_BYTES
 
-from .capture import Payload, capture
+from .capture import Payload, capture, content_of
 from .context import ContextHints, Scope, plan_scope
 from .editor import DocumentInfo, EditorPort
-from .insertion import check_belongs, insert_results
+from .insertion import check_belongs, check_content, insert_results
 from .jobs import EditRequest, Job, JobPhase, Preview
 from .launcher import let_go, start_daemon
 from .link import Link, LinkStatus
@@ -113,6 +113,7 @@ class Controller:
         self._subscribers: list[Callable[[], None]] = []
         self._is_announcing = False
         self._launched_at: float | None = None
+        self._has_woken_daemon = False
         self._daemon: subprocess.Popen[bytes] | None = None
         self._is_closed = False
         for pending in self._store.jobs:
@@ -226,7 +227,8 @@ class Controller:
     def insert(self, job_id: JobId) -> None:
         """Put an OFFERED job's layers into the active document.
 
-        If it is not the document the job was made for, the job keeps waiting and its ``error`` says so.
+        If it is not the document the job was made for, the job keeps waiting and its ``error`` says so: it is known by its
+        file, or else by the pixels that the job read.
         """
         job = self._jobs[job_id]
         if job.phase is not JobPhase.OFFERED:
@@ -238,9 +240,8 @@ class Controller:
             job.error = error
             self._changed()
             return
-        job.document_id = info.document_id
         job.error = None  # of an earlier try with another document
-        self._start_inserting(job)
+        self._start_inserting(job, info.document_id)
 
     def discard(self, job_id: JobId) -> None:
         """Throw an OFFERED job's results away."""
@@ -285,6 +286,7 @@ class Controller:
         self, job: Job, info: DocumentInfo, scope: Scope, request: EditRequest
     ) -> Iterator[None]:
         message, payload = yield from capture(self._port, info, scope, request, job.job_id)
+        job.content = yield from content_of(message, payload)
         self._store.add(
             PendingJob(
                 job_id=job.job_id,
@@ -294,6 +296,7 @@ class Controller:
                 operation=job.operation,
                 variants=job.variants,
                 profile_digest=job.profile_digest,
+                content=job.content,
             )
         )
         work = self._work[job.job_id]
@@ -372,16 +375,19 @@ class Controller:
         if self._work[job.job_id].is_recovered:
             job.phase = JobPhase.OFFERED
         else:
-            self._start_inserting(job)
+            self._start_inserting(job, job.document_id)
 
     # ------------------------------------------------------------ inserting
 
-    def _start_inserting(self, job: Job) -> None:
+    def _start_inserting(self, job: Job, document_id: str) -> None:
         job.phase = JobPhase.INSERTING
-        self._in_turns(job, self._insert(job))
+        self._in_turns(job, self._insert(job, document_id))
         self._changed()
 
-    def _insert(self, job: Job) -> Iterator[None]:
+    def _insert(self, job: Job, document_id: str) -> Iterator[None]:
+        if document_id != job.document_id:
+            yield from check_content(self._port, job, document_id)
+            job.document_id = document_id
         yield from insert_results(self._port, job, self._work[job.job_id].results)
         note = self._port.document(job.document_id).note
         job.notes = (*job.notes, note) if note else job.notes
@@ -433,6 +439,7 @@ class Controller:
             canvas=pending.canvas,
             variants=pending.variants,
             profile_digest=pending.profile_digest,
+            content=pending.content,
         )
         self._work[pending.job_id] = _Work(is_sent=True, is_recovered=True)
         self._session.follow(pending.job_id)
@@ -457,13 +464,21 @@ class Controller:
         now = self._loop.now()
         for job in list(self._jobs.values()):
             work = self._work[job.job_id]
-            if job.phase is not JobPhase.WAITING or work.is_recovered:
+            if job.phase is not JobPhase.WAITING:
                 work.waits_since = None
+            elif work.is_recovered:
+                self._wake_daemon()
             elif work.waits_since is None:
                 work.waits_since = now
             else:
                 self._wait_for_link(job, now - work.waits_since)
         self._loop.call_later(_WATCH_LINK_S, self._watch_link)
+
+    def _wake_daemon(self) -> None:
+        """Have the daemon that keeps the results of an earlier run started, once; they wait for as long as it takes."""
+        if self.link.action == "start_daemon" and not self._has_woken_daemon:
+            self._has_woken_daemon = True
+            self.start_daemon()
 
     def _wait_for_link(self, job: Job, waited_s: float) -> None:
         error: OverpaintError | None = None

@@ -9,11 +9,11 @@ from overpaint_protocol.geometry import Rect
 from overpaint_protocol.messages import JobVariant
 from overpaint_protocol.pixels import band_rows
 
-from .capture import BAND_BYTES, Payload
+from .capture import BAND_BYTES, Payload, read_content
 from .editor import DocumentInfo, EditorPort, Insertion, LayerPlan
 from .jobs import Job
 
-__all__ = ["Results", "check_belongs", "insert_results"]
+__all__ = ["Results", "check_belongs", "check_content", "insert_results"]
 
 Results = Mapping[int, tuple[JobVariant, Payload]]
 """Variants by index, each with its frames."""
@@ -48,6 +48,21 @@ def insert_results(port: EditorPort, job: Job, results: Results) -> Iterator[Non
         writer.commit()
     finally:
         writer.abort()
+
+
+def check_content(port: EditorPort, job: Job, document_id: str) -> Iterator[None]:
+    """Make sure that a document that no file name tells apart looks as it did when ``job`` read it; yields between two bands.
+
+    Of a picture that was never saved there is nothing else to know it by once its editor has ended.
+
+    Raises:
+        NoDocument: it looks different, or is closed.
+    """
+    info = port.document(document_id)
+    if job.content is None or (job.path and job.path == info.path):
+        return
+    if (yield from read_content(port, info, job.content.area)) != job.content:
+        raise _wrong_document(job)
 
 
 def _check_unchanged(port: EditorPort, job: Job, results: Results) -> None:

@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from overpaint_protocol.errors import OverpaintError
-from overpaint_protocol.geometry import Margins, Size
+from overpaint_protocol.geometry import Margins, Rect, Size
 from overpaint_protocol.messages import Edges, Expand, JobId, Operation, Remove, operation_name
 
-__all__ = ["EditRequest", "Job", "JobPhase", "Preview"]
+__all__ = ["Content", "EditRequest", "Job", "JobPhase", "Preview"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a Document looked like in ``area`` when a job read it: a digest of its pixels, BLAKE2b-256 in hex."""
+
+    area: Rect
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +85,7 @@ class Job:
     fraction: 0 to 1, or None while it is unknown how long it takes. position: jobs ahead in the queue.
     time_left_s: seconds until the results are ready, or None if that is unknown; of account while RUNNING.
     variants_ready: results received so far. error: why it failed. stage: the daemon's words for what it does.
-    profile_digest: of the document, as ``DocumentInfo`` has it. notes: what the artist should know about the results, a
+    profile_digest: of the document, as ``DocumentInfo`` has it. content: what was read of it, None before. notes: what the artist should know about the results, a
         sentence each.
     """
 
@@ -89,6 +97,7 @@ class Job:
     variants: int
     path: str = ""
     profile_digest: str = ""
+    content: Content | None = None
     phase: JobPhase = JobPhase.WAITING
     stage: str = ""
     fraction: float | None = None

@@ -22,6 +22,8 @@ from overpaint_protocol.errors import OverpaintError
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.messages import JobId, Operation, SessionId
 
+from .jobs import Content
+
 __all__ = ["PendingJob", "SessionStore"]
 
 _log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class PendingJob:
     """What is needed to offer a result again: which document it was for, and what was asked.
 
     The pixels that were sent are not kept: the daemon has the results, and their notes with them.
-    profile_digest: as ``Job`` has it.
+    profile_digest, content: as ``Job`` has them.
 
     The prompt is kept (in a file only its owner can read) because it names the layer.
     """
@@ -44,6 +46,7 @@ class PendingJob:
     operation: Operation
     variants: int
     profile_digest: str = ""
+    content: Content | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,6 +190,11 @@ class FakeEditor:
         document = self._find(document_id)
         document.history.append(_State(canvas, document.now.layers))
 
+    def activate(self, document_id: str) -> None:
+        """Bring an open picture to the front."""
+        self._find(document_id)
+        self._active = document_id
+
     def close_document(self, document_id: str) -> None:
         """Close without asking."""
         del self._documents[document_id]
