@@ -56,6 +56,7 @@ class KilledEditor:
         settings = ClientSettings(
             clients_dir=folder / "clients" / name,
             find_daemon=lambda: connection.find([folder / "state" / "daemon.json"]),
+            daemon_command=("true",),  # who kills the daemon starts it again; the jobs wait for that
             link_patience_s=3600.0,
         )
         self.controller = Controller(self.editor, self.loop, settings)

@@ -595,8 +595,8 @@ def test_a_damaged_journal_does_not_keep_the_daemon_from_starting(own_daemon):
     own_daemon.client("anna").submit("job", prompt="steps=100000 delay=0.01")
     own_daemon.process.kill()
     own_daemon.process.wait()
-    journal = own_daemon.folder / "state" / "jobs" / "journal.sqlite"
-    journal.write_bytes(b"\0" * 8192)
+    for journal in (own_daemon.folder / "state" / "jobs").glob("journal.sqlite*"):  # with its log
+        journal.write_bytes(b"\0" * 8192)
     with DaemonProcess.start(own_daemon.folder) as daemon:
         client = daemon.client("anna")
         assert client.welcome.jobs == ()
