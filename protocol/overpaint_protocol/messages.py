@@ -613,7 +613,8 @@ class FetchJob:
 class AckJob:
     """The results are safe in the document, or not wanted: the daemon may forget the job.
 
-    Answered by ``job.acked``, also when the job is unknown. An unfinished job is cancelled first.
+    Answered by ``job.acked``, also when the job is unknown. An unfinished job is cancelled first. A ``job.submit`` of the same
+    id that comes later is refused.
     """
 
     job_id: JobId
@@ -636,7 +637,7 @@ class InspectDaemon:
 @_message("daemon.shutdown")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutDown:
-    """End the daemon. Answered by ``daemon.stopping``; unfinished jobs fail with ``daemon.shutting_down``."""
+    """End the daemon. Answered by ``daemon.stopping``; unfinished jobs wait for the next daemon."""
 
 
 # ---------------------------------------------------------------- daemon to editor
@@ -680,7 +681,7 @@ class Capabilities:
 @_message("job.accepted")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAccepted:
-    """The job is in the queue. position: jobs ahead of it."""
+    """The job is in the queue, and on the disk: it outlives the daemon. position: jobs ahead of it."""
 
     job_id: JobId
     position: int
@@ -779,7 +780,7 @@ class JobCancelled:
 @_message("job.acked")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAcked:
-    """The daemon has forgotten the job."""
+    """The daemon has forgotten the job, and will not do it again."""
 
     job_id: JobId
 
@@ -815,7 +816,7 @@ class DaemonReport:
 @_message("daemon.stopping")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStopping:
-    """The daemon ends now. Also sent unasked to every connected client."""
+    """The daemon ends now; the next one goes on with the jobs. Also sent unasked to every connected client."""
 
 
 @_message("error")

@@ -54,6 +54,7 @@ HEALTHY = Examination(
     has_module=lambda name: name != "torch",
     which=lambda name: None,
     torch=lambda: None,
+    jobs_dir=lambda: Path("no such folder"),
 )
 
 
@@ -64,6 +65,21 @@ def named(examination: Examination, name: str) -> list[Check]:
 def one(examination: Examination, name: str) -> Check:
     (check,) = named(examination, name)
     return check
+
+
+def test_jobs_that_were_set_aside_and_a_folder_that_cannot_be_used_are_told(tmp_path):
+    jobs = tmp_path / "jobs"
+    examination = replace(HEALTHY, jobs_dir=lambda: jobs)
+    assert named(examination, "Kept jobs") == []
+    jobs.mkdir()
+    assert named(examination, "Kept jobs") == []
+    (tmp_path / "damaged-jobs-20261126-120000").mkdir()
+    note = one(examination, "Kept jobs")
+    assert note.level is Level.NOTE and str(tmp_path / "damaged-jobs-20261126-120000") in note.says
+    jobs.rmdir()
+    jobs.touch()
+    problem, _ = named(examination, "Kept jobs")
+    assert problem.level is Level.PROBLEM and str(jobs) in problem.says
 
 
 def test_every_problem_says_what_to_do_next():

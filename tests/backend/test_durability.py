@@ -14,9 +14,8 @@ import pytest
 from tests.backend.keepers import SteppedDisk
 from tests.backend.scripted_daemon import SETTINGS, Daemon, pixels, submit, variant
 
-from overpaint_backend.durability import keeper as keeper_module
 from overpaint_backend.durability.journal import Journal
-from overpaint_backend.durability.keeper import Keeper
+from overpaint_backend.durability.keeper import Keeper, set_aside
 from overpaint_backend.durability.spool import Spool
 from overpaint_backend.executors.base import RunOver, WorkerGone
 from overpaint_protocol.errors import EngineError
@@ -596,7 +595,7 @@ def test_a_damaged_journal_is_set_aside_whole_and_work_goes_on(start, tmp_path, 
     daemon.die()
     (tmp_path / "jobs" / "journal.sqlite").write_bytes(b"no journal" * 1000)
     daemon = start()
-    (aside,) = tmp_path.glob(f"{keeper_module.DAMAGED_PREFIX}*")
+    (aside,) = set_aside(tmp_path / "jobs")
     assert (aside / "pixels" / "1-order").read_bytes() == b"".join(pixels())
     assert str(aside) in caplog.text
     daemon.hello(b"A")

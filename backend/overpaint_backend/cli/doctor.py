@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import platform
 import shutil
 import stat
@@ -14,6 +15,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from overpaint_backend.config import DaemonSettings
+from overpaint_backend.durability.keeper import set_aside
 from overpaint_backend.editors.install import InstallError, PluginState, inspect, needs_enabling
 from overpaint_backend.editors.locate import Installation, locate
 from overpaint_protocol import connection
@@ -110,7 +113,7 @@ class Examination:
     connection_files: places of the connection file. daemon: asks the running daemon, raising as ``inspect_daemon``.
     engines: the installed engines, working and broken, for when no daemon runs. editors: what ``locate`` finds.
     has_module: whether a Python module is installed. which: full path of a program, or None.
-    torch: version and GPUs of torch, or None if it does not start.
+    torch: version and GPUs of torch, or None if it does not start. jobs_dir: where the daemon keeps jobs.
     """
 
     connection_files: Callable[[], Sequence[Path]] = connection.candidates
@@ -120,6 +123,7 @@ class Examination:
     has_module: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None
     which: Callable[[str], str | None] = shutil.which
     torch: Callable[[], tuple[str, list[str]] | None] = _torch_says
+    jobs_dir: Callable[[], Path] = lambda: DaemonSettings.from_environment().jobs_dir
 
     def checks(self) -> Iterator[Check]:
         """Look at everything, one thing after the other."""
@@ -127,6 +131,7 @@ class Examination:
         yield from self._connection_file()
         report, daemon = self._daemon()
         yield daemon
+        yield from self._kept_jobs()
         yield from self._engines(report)
         yield self._gpu()
         yield from self._editors()
@@ -201,6 +206,23 @@ class Examination:
             says=f"Has run for {describe_duration(report.uptime_s)} (process {report.pid}), its worker is "
             f"{report.worker}.",
         )
+
+    def _kept_jobs(self) -> Iterator[Check]:
+        folder = self.jobs_dir()
+        if folder.exists() and not (folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
+            yield Check(
+                name="Kept jobs",
+                level=Level.PROBLEM,
+                says=f"The daemon cannot write in {folder}, so it takes no jobs.",
+                next_step=f"Make {folder} a folder of your own that can be written, then restart the daemon: overpaint stop",
+            )
+        for aside in set_aside(folder):
+            yield Check(
+                name="Kept jobs",
+                level=Level.NOTE,
+                says=f"What was kept was damaged and set aside: {aside}. Later jobs are not affected.",
+                next_step="Check the disk. If you miss no result, delete that folder.",
+            )
 
     def _engines(self, report: DaemonReport | None) -> Iterator[Check]:
         try:

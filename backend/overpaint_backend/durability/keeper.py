@@ -30,14 +30,12 @@ from .orders import Attempts, Ended, KeptTimeNote, Made, Order, Pixels, Taken
 from .retention import KeptTime
 from .spool import Spool, sync_folder
 
-__all__ = ["DAMAGED_PREFIX", "MAX_TAKEN", "Keeper", "KeptJob", "Payload"]
+__all__ = ["MAX_TAKEN", "Keeper", "KeptJob", "Payload", "set_aside"]
 
 MAX_TAKEN = 10_000
 """Acknowledged jobs remembered, so that a late copy of a ``job.submit`` is not done again."""
 
-DAMAGED_PREFIX = "damaged-"
-"""How the name of a folder begins that was set aside."""
-
+_DAMAGED = "damaged-"
 _JOURNAL = "journal.sqlite"
 _SPOOL = "pixels"
 
@@ -226,7 +224,7 @@ class Keeper:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         for count in range(1000):
             aside = self._folder.with_name(
-                f"{DAMAGED_PREFIX}{self._folder.name}-{stamp}{f'-{count}' if count else ''}"
+                f"{_DAMAGED}{self._folder.name}-{stamp}{f'-{count}' if count else ''}"
             )
             if not aside.exists():
                 break
@@ -265,6 +263,11 @@ class Keeper:
         self._taken[taken.session_id, taken.job_id] = None
         while len(self._taken) > MAX_TAKEN:
             del self._taken[next(iter(self._taken))]
+
+
+def set_aside(folder: Path) -> list[Path]:
+    """What keepers of ``folder`` have set aside because it was damaged, oldest first."""
+    return sorted(folder.parent.glob(f"{_DAMAGED}{folder.name}-*"))
 
 
 def _assemble(journal: Journal) -> list[KeptJob]:
