@@ -27,6 +27,7 @@ from overpaint_protocol.messages import Edges, Fill, JobId
 SIZE = Size(24, 18)
 SELECTED = Rect(6, 5, 8, 7)
 AT_ONCE = 2
+_PAUSE_S = 0.3
 NAMES = ("anna", "bo", "cai")
 _COLORS = dict(zip(NAMES, (20, 90, 160), strict=True))
 _SEEN = (JobPhase.QUEUED, JobPhase.RUNNING, JobPhase.INSERTING, JobPhase.OFFERED, JobPhase.DONE)
@@ -60,10 +61,12 @@ class KilledEditor:
             link_patience_s=3600.0,
         )
         self.controller = Controller(self.editor, self.loop, settings)
+        self._note_what_is_told()
         self.stop_file = folder / "stop"
         self.accepted: set[JobId] = set()
         self.over: set[JobId] = set()
         self.settled: set[JobId] = set()
+        self.ask_at = 0.0
         self.cancel_at: dict[JobId, float] = {}
         self.documents: dict[JobId, str] = {}
 
@@ -78,6 +81,16 @@ class KilledEditor:
         self.controller.close()
         self.loop.close()
         self.notes.write("ended")
+
+    def _note_what_is_told(self) -> None:
+        """Before the session file forgets a job, so that no kill comes between the two."""
+        forget = self.controller._store.remove
+
+        def remove(job_id: JobId) -> None:
+            self.notes.write("told", self.controller.job(job_id))
+            forget(job_id)
+
+        self.controller._store.remove = remove
 
     def _turn(self) -> bool:
         """Look at everything once; returns whether all is done."""
@@ -94,7 +107,8 @@ class KilledEditor:
         active = [job for job in self.controller.jobs if not job.phase.is_final]
         if self.stop_file.exists():
             return not active and self.over == self.settled
-        if len(active) < AT_ONCE:
+        if len(active) < AT_ONCE and self.loop.now() >= self.ask_at:
+            self.ask_at = self.loop.now() + _PAUSE_S
             self._ask()
         return False
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.integration.daemon_process import DaemonProcess
+from tests.integration.daemon_process import DaemonProcess, wait_until
 
 from overpaint_client import capture, insertion
 from overpaint_client.controller import Controller
@@ -330,6 +330,30 @@ def test_an_editor_that_died_is_offered_its_result(daemon, hire, tmp_path):
     assert after.loop.run_until(lambda: after.controller.is_settled, WAIT_S)
     after.leave()
     assert not list((tmp_path / "clients").iterdir()), "nothing is left to offer"
+
+
+def test_what_was_ready_of_a_job_that_was_given_up_is_offered_and_the_reason_is_kept(hire):
+    folder = Path(tempfile.mkdtemp(prefix="ov-"))
+    try:
+        with DaemonProcess.start(folder) as daemon:
+            before = hire(lambda: daemon.info)
+            select(before, before.open(path="/pictures/photo.kra"))
+            job = before.ask(Fill(prompt="steps=50 delay=0.02"), variants=2)
+            assert before.loop.run_until(lambda: job.variants_ready == 1, WAIT_S)
+            before.leave()
+            daemon.worker().send_signal(signal.SIGKILL)
+            wait_until(lambda: "attempt 2" in daemon.log, "it is tried again")
+            daemon.worker().send_signal(signal.SIGKILL)
+            after = hire(lambda: daemon.info)
+            (offered,) = after.controller.jobs
+            after.wait(offered, JobPhase.OFFERED)
+            document = after.open(path="/pictures/photo.kra")
+            after.controller.insert(offered.job_id)
+            after.wait(offered, JobPhase.DONE)
+            assert len(after.editor.layers(document)) == 2
+            assert offered.error.code == "engine.lost"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_a_result_for_a_picture_without_a_file_goes_into_none_that_looks_different(daemon, hire):

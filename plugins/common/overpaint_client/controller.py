@@ -66,9 +66,10 @@ _WATCH_LINK_S = 0.5
 
 @dataclass(slots=True)
 class _Work:
-    """What the controller keeps beside the public Job."""
+    """What the controller keeps beside the public Job. partial: why there are fewer results than asked for."""
 
     results: dict[int, tuple[JobVariant, Payload]] = field(default_factory=dict)
+    partial: OverpaintError | None = None
     stop: Callable[[], None] = lambda: None
     is_sent: bool = False
     is_recovered: bool = False
@@ -240,7 +241,7 @@ class Controller:
             job.error = error
             self._changed()
             return
-        job.error = None  # of an earlier try with another document
+        job.error = self._work[job_id].partial  # not that of an earlier try with another document
         self._start_inserting(job, info.document_id)
 
     def discard(self, job_id: JobId) -> None:
@@ -363,7 +364,7 @@ class Controller:
                 "closed. Ask for it again."
             )
         if work.results:
-            job.error = error  # what is ready is still the artist's
+            job.error = work.partial = error  # what is ready is still the artist's
             self._finished(job)
             return
         self._fail(job, error)
@@ -391,9 +392,8 @@ class Controller:
         yield from insert_results(self._port, job, self._work[job.job_id].results)
         note = self._port.document(job.document_id).note
         job.notes = (*job.notes, note) if note else job.notes
-        partial = job.error
         self._end(job, JobPhase.DONE)
-        job.error = partial
+        job.error = self._work[job.job_id].partial
         self._link.perform(self._session.ack(job.job_id))
 
     # ------------------------------------------------------------ ends
