@@ -25,7 +25,7 @@ class DaemonSettings:
 
     state_dir: connection file, lock and log. runtime_dir: Unix sockets; made and verified to be ours alone.
     use_ipc: listen on a Unix socket too; TCP on the loopback always listens.
-    idle_exit_s: end after this long without clients, unfinished jobs and kept results; None for never.
+    idle_exit_s: end after this long without clients, unfinished jobs and results that are not on the disk; None for never.
     max_total_bytes: pictures and results of all sessions together, in memory or on the disk.
     max_sessions: sessions at a time that are connected or have unfinished jobs.
     max_outbox: messages that wait for a client that does not read; beyond it the session is cut off from the connection until the next ``hello``.

@@ -266,6 +266,21 @@ def test_pixels_of_ended_jobs_are_on_the_disk_and_not_in_the_memory(start):
     assert job.results[0].payload is None
 
 
+def test_results_on_the_disk_do_not_keep_a_daemon_that_nobody_needs(start):
+    settings = dataclasses.replace(SETTINGS, idle_exit_s=30)
+    daemon = start(settings=settings)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon.service.on_gone(b"A", daemon.now)
+    daemon.wait(31)
+    assert daemon.service.is_idle(daemon.now)
+    daemon = start(settings=settings)
+    daemon.hello(b"A")
+    assert fetch(daemon, b"A")[1] == {0: RESULTS[0]}
+
+
 def test_nobody_else_gets_what_an_earlier_daemon_left(start):
     daemon = start()
     daemon.hello(b"A")
@@ -444,6 +459,48 @@ def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, m
         assert told["acked"]
         assert files(folder) == []
         assert list(daemon.keeper._journal.parts()) == []
+        daemon.die()
+
+
+@pytest.mark.parametrize("when", ["queued", "running", "done"])
+def test_killed_at_every_instant_of_a_cancel_what_was_told_of_it_stays_true(tmp_path, monkeypatch, when):
+    def live(daemon, told):
+        daemon.hello(b"A")
+        if when == "queued":
+            daemon.post(b"A", submit("before"), pixels())
+        daemon.post(b"A", submit(), pixels())
+        if when == "done":
+            daemon.worker(variant(1), (RESULTS[0],))
+            daemon.worker(RunOver(run=1))
+        told["accepted"] = JobAccepted in {type(m) for m in daemon.take(b"A")}
+        answers = daemon.send(b"A", CancelJob(job_id="job-1"))
+        told["state"] = only(answers, JobCancelled).state
+        told["acked"] = daemon.send(b"A", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
+
+    (tmp_path / "whole").mkdir()
+    daemon = KeptDaemon(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        instants = Instants(patch)
+        live(daemon, {})
+    daemon.die()
+    final = JobState.DONE if when == "done" else JobState.CANCELLED
+    for deadly in range(instants.count):
+        folder, told = tmp_path / str(deadly), {}
+        folder.mkdir()
+        daemon = KeptDaemon(folder)
+        with monkeypatch.context() as patch:
+            Instants(patch, deadly)
+            with pytest.raises(Killed):
+                live(daemon, told)
+        daemon.die()
+        daemon = KeptDaemon(folder)
+        states = {job.job_id: job.state for job in daemon.hello(b"A")[0].jobs}
+        if told.get("acked"):
+            assert "job-1" not in states
+        elif "state" in told:
+            assert states.get("job-1", final) is final, (deadly, told, states)
+        elif told.get("accepted"):
+            assert "job-1" in states
         daemon.die()
 
 

@@ -236,7 +236,7 @@ def status(as_json: Json = False) -> None:
 
 @app.command()
 def stop(as_json: Json = False) -> None:
-    """End the daemon. Jobs that are not finished fail."""
+    """End the daemon. Jobs that are not finished go on when it is started again."""
 
     def run() -> int:
         from .status import run_stop

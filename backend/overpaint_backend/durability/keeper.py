@@ -11,6 +11,7 @@ a job, also over restarts, follow from that:
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sqlite3
 import time
@@ -221,13 +222,9 @@ class Keeper:
         return journal
 
     def _set_aside(self) -> Path:
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        for count in range(1000):
-            aside = self._folder.with_name(
-                f"{_DAMAGED}{self._folder.name}-{stamp}{f'-{count}' if count else ''}"
-            )
-            if not aside.exists():
-                break
+        name = f"{_DAMAGED}{self._folder.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        names = (f"{name}-{count}" if count else name for count in itertools.count())
+        aside = next(path for name in names if not (path := self._folder.with_name(name)).exists())
         return self._folder.rename(aside)
 
     def _put(

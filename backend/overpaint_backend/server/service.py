@@ -445,7 +445,7 @@ class Service:
     @property
     def _is_busy(self) -> bool:
         return any(
-            session.connection is not None or session.unfinished or session.has_results
+            session.connection is not None or session.unfinished or session.needs_memory
             for session in self.sessions.values()
         )
 

@@ -110,9 +110,9 @@ class Session:
         return sum(job.byte_length for job in self.jobs.values())
 
     @property
-    def has_results(self) -> bool:
-        """True while a result waits to be acknowledged."""
-        return any(job.results for job in self.jobs.values())
+    def needs_memory(self) -> bool:
+        """True while a result that waits to be acknowledged is not on the disk alone."""
+        return any(result.payload is not None for job in self.jobs.values() for result in job.results)
 
     @property
     def report(self) -> SessionReport:
