@@ -13,7 +13,7 @@ from gi.repository import Babl, Gegl, Gimp, GLib
 
 from overpaint_client.testing.contract import LayerState
 from overpaint_client.testing.kinds import DocumentKind
-from overpaint_gimp.editor import GimpEditor
+from overpaint_gimp.editor import GimpEditor, identify
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
@@ -137,9 +137,9 @@ class GimpHarness:
 
     def _open(self, image: Gimp.Image, display: Gimp.Display | None) -> str:
         self.port = GimpEditor(image)
-        document_id = f"gimp-{Gimp.getpid()}-{image.get_id()}"
-        self._images[document_id] = (image, display)
-        return document_id
+        name = identify(image)
+        self._images[name] = (image, display)
+        return name
 
     def _signature(self, document_id: str) -> object:
         image = self._images[document_id][0]

@@ -15,6 +15,7 @@ from tests.integration.daemon_process import DaemonProcess, wait_until
 
 from overpaint_client import capture, insertion
 from overpaint_client.controller import Controller
+from overpaint_client.editor import Insertion, LayerPlan
 from overpaint_client.jobs import EditRequest, JobPhase
 from overpaint_client.loop import SelectorLoop
 from overpaint_client.settings import ClientSettings
@@ -374,6 +375,27 @@ def test_a_result_for_a_picture_without_a_file_goes_into_none_that_looks_differe
     after.controller.insert(offered.job_id)
     assert after.wait(offered, JobPhase.DONE).error is None
     assert len(after.editor.layers(same)) == 2
+
+
+def test_a_picture_that_has_been_open_ever_since_is_known_by_its_id_though_it_was_painted_on(daemon, hire):
+    """As in GIMP, where a dialog is a process of its own and pictures outlive it."""
+    before = hire(lambda: daemon.info)
+    document = before.open(title="unsaved")
+    select(before, document)
+    before.wait(before.ask(Fill(prompt="steps=20 delay=0.05")), JobPhase.RUNNING)
+    before.leave()
+    after = hire(lambda: daemon.info)
+    after.controller._port = before.editor
+    before.editor.commit(
+        document,
+        Insertion(name="stroke", layers=(LayerPlan(name="stroke", rect=RECT),)),
+        [bytes((9, 9, 9, 255)) * RECT.area],
+    )
+    (offered,) = after.controller.jobs
+    after.wait(offered, JobPhase.OFFERED)
+    after.controller.insert(offered.job_id)
+    assert after.wait(offered, JobPhase.DONE).error is None
+    assert len(before.editor.layers(document)) == 3
 
 
 def test_a_picture_with_a_file_is_known_by_it_though_it_was_painted_on(daemon, hire):

@@ -6,7 +6,7 @@ holds it that holds Krita and GIMP.
 
 from __future__ import annotations
 
-import itertools
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -78,7 +78,6 @@ class FileEditor:
 
     def __init__(self) -> None:
         self._documents: dict[str, list[_State]] = {}
-        self._ids = itertools.count(1)
 
     # ------------------------------------------------------------ what the command line does with it
 
@@ -113,7 +112,7 @@ class FileEditor:
         if selection is not None and (selection.shape != (height, width) or selection.dtype != np.uint8):
             raise ValueError(f"a selection of {selection.shape} {selection.dtype} for {width} x {height} px")
         canvas = Rect(0, 0, width, height)
-        document_id = f"file-{next(self._ids)}"
+        document_id = f"file-{uuid.uuid4().hex}"
         info = DocumentInfo(
             document_id=document_id,
             title=title,

@@ -229,7 +229,7 @@ class Controller:
         """Put an OFFERED job's layers into the active document.
 
         If it is not the document the job was made for, the job keeps waiting and its ``error`` says so: it is known by its
-        file, or else by the pixels that the job read.
+        id if it has been open ever since, by its file, or else by the pixels that the job read.
         """
         job = self._jobs[job_id]
         if job.phase is not JobPhase.OFFERED:
@@ -296,6 +296,7 @@ class Controller:
                 canvas=job.canvas,
                 operation=job.operation,
                 variants=job.variants,
+                document_id=job.document_id,
                 profile_digest=job.profile_digest,
                 content=job.content,
             )
@@ -432,7 +433,7 @@ class Controller:
     def _recover(self, pending: PendingJob) -> None:
         self._jobs[pending.job_id] = Job(
             job_id=pending.job_id,
-            document_id="",
+            document_id=pending.document_id,
             title=pending.title,
             path=pending.path,
             operation=pending.operation,

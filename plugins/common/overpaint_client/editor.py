@@ -23,7 +23,8 @@ __all__ = ["DocumentInfo", "EditorPort", "Insertion", "LayerPlan", "LayerWriter"
 class DocumentInfo:
     """A Document as the editor describes it.
 
-    document_id: 1 to 64 of ``A-Za-z0-9-_.``, the same for as long as the document is open, unique among those open.
+    document_id: 1 to 64 of ``A-Za-z0-9-_.``, the same for as long as the document is open, and never that of another one, not even
+        in a later run of the editor.
     title: what the editor shows as its name. path: its file, or empty if it was never saved.
     canvas: size of the canvas in px.
     format: the format in which ``PixelReader`` gives and ``LayerWriter`` takes pixels of this document.

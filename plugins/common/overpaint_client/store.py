@@ -36,6 +36,8 @@ class PendingJob:
     The pixels that were sent are not kept: the daemon has the results, and their notes with them.
     profile_digest, content: as ``Job`` has them.
 
+    document_id: as it was; only an editor that has run ever since still has a document of that id.
+
     The prompt is kept (in a file only its owner can read) because it names the layer.
     """
 
@@ -45,6 +47,7 @@ class PendingJob:
     canvas: Size
     operation: Operation
     variants: int
+    document_id: str = ""
     profile_digest: str = ""
     content: Content | None = None
 

@@ -7,6 +7,7 @@ image's own numbers (``formats``), and the daemon's result comes back in the sam
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from gi.repository import Gegl, Gimp
 
@@ -17,13 +18,18 @@ from overpaint_protocol.pixels import Bytes, ColorSpace
 
 from .formats import add_alpha, encoding_of
 
-__all__ = ["GimpEditor"]
+__all__ = ["GimpEditor", "identify"]
 
 _SELECTION_FORMAT = "Y u8"
 """The numbers the selection is stored in. "Y' u8" would bend them through the sRGB curve."""
 
 _FILTER_REACH_PX = 256
 """How far around what is read layers keep their pixels: filters on a layer, such as a blur, look that far."""
+
+
+def identify(image: Gimp.Image) -> str:
+    """The name of an image that no other has, nor ever had."""
+    return f"{_prefix()}{image.get_id()}"
 
 
 class GimpEditor:
@@ -38,8 +44,7 @@ class GimpEditor:
     def __init__(self, image: Gimp.Image | None) -> None:
         self.version: str = Gimp.version()
         self._image = image
-        # ids of images start again at 1 with every GIMP, and several GIMPs may run
-        self._prefix = f"gimp-{Gimp.getpid()}-"
+        self._prefix = _prefix()
 
     def active_document(self) -> DocumentInfo:
         """See EditorPort."""
@@ -82,7 +87,7 @@ class GimpEditor:
         file = image.get_xcf_file() or image.get_imported_file()
         encoding = encoding_of(image)
         return DocumentInfo(
-            document_id=f"{self._prefix}{image.get_id()}",
+            document_id=identify(image),
             # GIMP's own name of an image that is not an XCF file is decorated: [photo] (imported)
             title=file.get_basename() if file is not None else image.get_name(),
             path=(file.get_path() or "") if file is not None else "",
@@ -91,6 +96,20 @@ class GimpEditor:
             color=encoding.color,
             profile=encoding.profile,
         )
+
+
+def _prefix() -> str:
+    """Of this GIMP's documents: ids of images start again at 1 with every GIMP, and several may run.
+
+    Ids of processes come again, too: in a sandbox every GIMP may have the same.
+    """
+    process = Gimp.getpid()
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+        started = status.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        started = "0"
+    return f"gimp-{process}-{started}-"
 
 
 class _Reader:

@@ -13,7 +13,7 @@ Documents other than 8-bit sRGB are opened with ``open_kind``, and looked at wit
 
 from __future__ import annotations
 
-import itertools
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -87,7 +87,6 @@ class FakeEditor:
     kinds: tuple[DocumentKind, ...] = _KINDS
     _documents: dict[str, _Document] = field(default_factory=dict)
     _active: str = ""
-    _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     # ------------------------------------------------------------ EditorPort
 
@@ -142,7 +141,7 @@ class FakeEditor:
     def open_kind(self, title: str, size: Size, kind: DocumentKind, pixels: bytes, path: str = "") -> str:
         """The same with a document of any kind, from pixels in its own format."""
         background = _Layer("Background", Rect.from_size(size), True, "", pixels)
-        self._active = f"fake-{next(self._ids)}"
+        self._active = f"fake-{uuid.uuid4().hex}"
         self._documents[self._active] = _Document(title, path, kind, [_State(size, (background,))])
         return self._active
 
