@@ -12,7 +12,7 @@ import threading
 import pytest
 from tests.backend.scripted_daemon import pixels, submit, variant
 
-from overpaint_backend.durability.archive import Archive
+from overpaint_backend.durability.archive import Archive, explain
 from overpaint_backend.durability.journal import Journal, JournalDamaged
 from overpaint_backend.durability.orders import Attempts, Ended, KeptTimeNote, Made, Order, Pixels, Taken
 from overpaint_backend.durability.retention import MAX_GAP_S, Kept, KeptTime, expired
@@ -168,6 +168,19 @@ def test_the_time_is_noted_and_replaced(tmp_path):
     journal.note_time(KeptTimeNote(1.0, 2.0))
     journal.note_time(KeptTimeNote(3.0, 4.0))
     assert journal.time == KeptTimeNote(3.0, 4.0)
+    journal.close()
+
+
+def test_a_journal_without_room_keeps_what_it_has_and_says_that_it_is_full(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.put(1, PARTS[0])
+    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(sqlite3.OperationalError) as full:
+        for key in range(2, 1000):
+            journal.put(key, PARTS[0])
+    assert "is full" in explain(full.value, "/a/folder").message
+    assert (1, PARTS[0]) in list(journal.parts())
     journal.close()
 
 
