@@ -716,6 +716,25 @@ def test_a_damaged_result_fails_its_job_for_good(start, tmp_path):
         daemon.hello(b"A")
 
 
+def test_a_result_that_is_acknowledged_while_it_is_read_is_gone_and_not_damaged(start, tmp_path):
+    disk = SteppedDisk()
+    daemon = start(disk=disk)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon.take(b"A")
+    disk.is_prompt = False
+    daemon.post(b"A", FetchJob(job_id="job-1"))
+    daemon.post(b"A", AckJob(job_id="job-1"))
+    disk.finish()
+    told = daemon.take(b"A")
+    assert JobFailed not in {type(message) for message in told}
+    assert only(told, JobAcked)
+    assert files(tmp_path) == []
+    assert list(daemon.keeper._journal.parts()) == []
+
+
 def test_files_left_by_a_daemon_that_was_cut_off_are_removed(start, tmp_path):
     daemon = start()
     daemon.hello(b"A")

@@ -190,7 +190,8 @@ class Keeping:
 
             def read(outcome: list[tuple[Bytes, ...] | None] | OverpaintError) -> None:
                 payloads = [None] * len(absent) if isinstance(outcome, OverpaintError) else outcome
-                if None in payloads and job.state is JobState.DONE:
+                is_kept = job.key in self._made  # and was not acknowledged while it was read
+                if None in payloads and job.state is JobState.DONE and is_kept:
                     job.end(JobState.FAILED, _damaged_result())
                     self.ended(job, now, lambda: None)
                 for result, payload in zip(absent, payloads, strict=True):
