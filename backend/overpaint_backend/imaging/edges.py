@@ -264,7 +264,7 @@ def _widen_slab(
         shown[rows] += height * np.maximum(share, _fade(away_px[rows], reach))
         painted[rows] += height * np.maximum(share, away_px[rows] <= reach.total_px)
 
-    each_block(*above.shape, add)
+    each_block(above.shape[0], above.shape[1], add)
 
 
 def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:
