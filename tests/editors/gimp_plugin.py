@@ -15,14 +15,6 @@ from overpaint_backend.editors.locate import Editor
 
 _MARK = "RESULT "
 
-SHORTCUTS = {
-    "Generative Fill": "F5",
-    "Generative Remove": "F6",
-    "Generative Edit": "F7",
-    "Generative Expand": "F8",
-}
-"""Keys that open the dialogs of these titles, together with Control and Shift."""
-
 PRELUDE = """
 import json, struct
 RESULTS = {}
@@ -115,7 +107,7 @@ def end_plug_in(state: Path) -> None:
 
 
 def install_plug_in(gimp_config: Path, daemon_command: Sequence[str] = ()) -> Path:
-    """Write the bundle and SHORTCUTS below ``gimp_config`` (``.config/GIMP/3.x``); returns the plug-in's folder."""
+    """Write the bundle below ``gimp_config`` (``.config/GIMP/3.x``); returns the plug-in's folder."""
     bundle = build(Editor.GIMP, daemon_command)
     for file in bundle.files:
         path = gimp_config / "plug-ins" / file.path
@@ -123,11 +115,6 @@ def install_plug_in(gimp_config: Path, daemon_command: Sequence[str] = ()) -> Pa
         path.write_bytes(file.data)
         if file.is_executable:
             path.chmod(0o755)
-    actions = [
-        f'(action "plug-in-overpaint-{title.split()[-1].lower()}" "<Primary><Shift>{key}")'
-        for title, key in SHORTCUTS.items()
-    ]
-    (gimp_config / "shortcutsrc").write_text("\n".join(["(file-version 1)", *actions]))
     return gimp_config / "plug-ins" / bundle.root
 
 

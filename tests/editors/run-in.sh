@@ -109,8 +109,9 @@ export HOME=/home/editor USER=root LOGNAME=root SHELL=/bin/sh LANG=C.UTF-8 \
 exec chroot "$N" /bin/sh -c '\''
 cd "$R_PWD"
 if [ -n "$R_X" ]; then
-	# the server picks a free display number itself: no clash between runs
-	Xvfb -displayfd 3 -screen 0 "$R_SCREEN" -nolisten tcp 3>/tmp/.display >/tmp/.xvfb.log 2>&1 &
+	# the server picks a free display number itself: no clash between runs; -r: no key repeats
+	# itself while a busy machine is late to let it go
+	Xvfb -displayfd 3 -screen 0 "$R_SCREEN" -nolisten tcp -r 3>/tmp/.display >/tmp/.xvfb.log 2>&1 &
 	i=0
 	while [ ! -s /tmp/.display ]; do
 		i=$((i + 1)); [ $i -lt 200 ] || { cat /tmp/.xvfb.log >&2; echo "run-in.sh: no X server" >&2; exit 125; }
