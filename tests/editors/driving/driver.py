@@ -22,7 +22,8 @@ from .root import ANSWER_S, RUN_IN, EditorRoot
 
 __all__ = ["EditorDied", "EditorDriver", "EditorError"]
 
-_START_S = 60.0
+_TOOL_S = 60.0
+"""Longest wait for a program beside the editor, such as xdotool."""
 
 
 class EditorError(Exception):
@@ -71,7 +72,7 @@ class EditorDriver:
         """Start the editor and wait until it answers.
 
         Raises:
-            EditorDied: It ended, or did not answer within a minute.
+            EditorDied: It ended, or did not answer within ``ANSWER_S``.
         """
         self._install_plug_in()
         socket_path = self.folder / "driver.socket"
@@ -90,7 +91,7 @@ class EditorDriver:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self._environment, "OVERPAINT_TEST_DRIVER": str(socket_path)},
             )
-            deadline = time.monotonic() + _START_S
+            deadline = time.monotonic() + ANSWER_S
             while self._connection is None:
                 try:
                     self._connection, _ = listener.accept()
@@ -135,7 +136,7 @@ class EditorDriver:
         """Write a picture of the whole screen to ``path``, which lies in ``folder`` or one of the binds."""
         self.on_display("import", "-window", "root", str(path))
 
-    def xdotool(self, *arguments: str, timeout: float = 10.0) -> str:
+    def xdotool(self, *arguments: str, timeout: float = _TOOL_S) -> str:
         """Run xdotool on the editor's display and return what it printed.
 
         Raises:
@@ -153,7 +154,7 @@ class EditorDriver:
                     return []
                 # one that it was just looking at has gone
 
-    def on_display(self, *command: str, timeout: float = 10.0) -> str:
+    def on_display(self, *command: str, timeout: float = _TOOL_S) -> str:
         """Run a program beside the editor (same namespaces, same display) and return its standard output."""
         editor = self.editor_process()
         enter = ["nsenter", f"--target={editor.pid}", "--mount", "--ipc", "--pid", "--root", "--wd=/tmp"]
