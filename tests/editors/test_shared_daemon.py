@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from tests.editors.driving import EditorRoot, KritaDriver, fresh_driver, new_home, short_folder
+from tests.editors.driving import ANSWER_S, EditorRoot, KritaDriver, fresh_driver, new_home, short_folder
 from tests.editors.gimp_plugin import client_environ, run_script
 from tests.editors.gimp_plugin import install_plug_in as install_in_gimp
 from tests.editors.krita_install import PRELUDE, PROJECT
 from tests.editors.krita_install import install_plug_in as install_in_krita
-from tests.integration.daemon_process import DaemonProcess
+from tests.integration.daemon_process import DaemonProcess, wait_until
 
 from overpaint_protocol.messages import InspectDaemon
 
@@ -35,10 +35,14 @@ result = dict(arrived=arrived, names=[node.name() for node in pilot.layers()], j
 """
 
 _GIMP_FILLS = """
+import pathlib, time
 image = picture(80, 70)
 image.select_rectangle(Gimp.ChannelOps.REPLACE, 10, 10, 30, 20)
+pathlib.Path({folder!r}, "ready").touch()
+while not pathlib.Path({folder!r}, "go").exists():
+    time.sleep(0.05)
 for number in range(3):
-    RESULTS[f"fill {number}"] = call("plug-in-overpaint-fill", image, prompt="gimp delay=0.05 steps=4",
+    RESULTS["fill " + str(number)] = call("plug-in-overpaint-fill", image, prompt="gimp delay=0.05 steps=4",
         engine="test-invert", protect_original=True)
 RESULTS["layers"] = tree(image)
 image.delete()
@@ -57,11 +61,14 @@ def test_two_editors_share_one_daemon(editor_root: EditorRoot, monkeypatch) -> N
             krita.start()
             krita.run(PRELUDE + _PREPARE)
             gimp: dict[str, object] = {}
+            code = _GIMP_FILLS.format(folder=str(folder))
             running = threading.Thread(
-                target=lambda: gimp.update(run_script(editor_root, home, _GIMP_FILLS, binds=[folder]).results)
+                target=lambda: gimp.update(run_script(editor_root, home, code, binds=[folder]).results)
             )
-            krita.run(_THREE_FILLS)
             running.start()
+            wait_until((folder / "ready").exists, "GIMP has started", ANSWER_S)
+            krita.run(_THREE_FILLS)
+            (folder / "go").touch()
             result = krita.run(_KRITA_RESULT)
             running.join(240.0)
             report = daemon.client().ask(InspectDaemon())
