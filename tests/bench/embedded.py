@@ -1,10 +1,12 @@
 """How the embedded engine compares with a plain call of the library it builds on.
 
-    python -m tests.bench.embedded [--cases FOLDER] [--rounds 2]
+    python -m tests.bench.embedded [--cases FOLDER] [--sheet FILE [--free]] [--rounds 2]
 
 With --cases, a folder with a manifest and its ``score.py``, both paint every case and the scorer, which needs scipy and
-scikit-image in the Python of --scorer, compares them by kind. Then both fill 20 % of a picture of 1024 x 1024, in turns and in processes of their own, and the engine one of 4096 x 4096;
-printed are ratios of elapsed time, start included, and the peak memory of the processes. Linux only.
+scikit-image in the Python of --scorer, compares them by kind; --sheet draws them at 100 %, with --free only what may be
+shown in the repository. Then both fill 20 % of a picture of 1024 x 1024, in turns and in processes of their own, and the
+engine one of 4096 x 4096; printed are ratios of elapsed time, start included, and the peak memory of the processes.
+Linux only.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tests.bench.fill_sheet import draw_sheet
 from tests.integration.daemon_process import ROOT
 
 from overpaint_backend.engines.base import Device, FillRequest, OperationName
@@ -38,6 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cases", type=Path, help="a folder of fill cases with its score.py")
     parser.add_argument("--scorer", default=sys.executable, metavar="PYTHON", help="what runs score.py")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw the cases and both results there")
+    parser.add_argument("--free", action="store_true", help="only the cases whose pictures are CC BY or CC0")
     parser.add_argument("--rounds", type=int, default=2, help="pairs of fills to time")
     parser.add_argument("--paint", nargs=4, metavar=("HOW", "IMAGE", "MASK", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -47,7 +52,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="overpaint-bench-") as scratch:
         if options.cases:
-            score(options.cases, options.scorer, Path(scratch))
+            results = paint_cases(options.cases, options.scorer, Path(scratch))
+            scores = score(options.cases, options.scorer, results, Path(scratch))
+            if options.sheet:
+                draw_sheet(options.cases, results[::-1], scores, options.sheet, only_free=options.free)
         measure(options.rounds, Path(scratch))
 
 
@@ -73,20 +81,27 @@ def paint(how: str, image: Path, mask: Path, out: Path) -> None:
     print(_peak_kb())
 
 
-def score(cases: Path, python: str, scratch: Path) -> None:
-    """Let both paint all cases and print the scorer's table."""
+def paint_cases(cases: Path, python: str, scratch: Path) -> list[Path]:
+    """Let both paint all cases, each into a folder of its name."""
     results = [scratch / how for how in ("library", "engine")]
     for folder in results:
         template = f"{shlex.join(_painter(folder.name))} {{image}} {{mask}} {{out}}"
         _score(cases, python, "--cmd", template, "--out", str(folder))
+    return results
+
+
+def score(cases: Path, python: str, results: list[Path], scratch: Path) -> dict[str, dict[str, float]]:
+    """Print the scorer's table of the results; return the Q of each case by folder."""
     table = scratch / "scores.json"
     compared = [argument for folder in results for argument in ("--results", str(folder))]
-    print(_score(cases, python, *compared, "--json", str(table)))
+    print(_score(cases, python, *compared, "--per-case", "--json", str(table)))
     scores = {
-        how: [case["Q"] for case in found.values()] for how, found in json.loads(table.read_text()).items()
+        how: {case: marks["Q"] for case, marks in found.items()}
+        for how, found in json.loads(table.read_text()).items()
     }
-    ahead = statistics.mean(scores["engine"]) - statistics.mean(scores["library"])
-    print(f"mean Q, engine - library: {ahead:+.1f}")
+    ahead = statistics.mean(scores["engine"].values()) - statistics.mean(scores["library"].values())
+    print(f"mean Q, engine - library: {ahead:+.2f}")
+    return scores
 
 
 def measure(rounds: int, scratch: Path) -> None:
