@@ -1,0 +1,59 @@
+"""The pixels that need a source, and how badly a source fits each of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .patches import describe, touching, whole
+from .picture import Picture
+
+__all__ = ["Targets"]
+
+_NEARNESS = np.float32(0.0005)
+"""What it costs to copy from a whole longest side away, as a squared difference of color. Less than grain costs, so it
+decides among equals only: near things are lit alike and seen in the same perspective. Eight times as much looks worse."""
+
+
+class Targets:
+    """The pixels of a painted picture whose patch touches the hole, numbered in reading order.
+
+    A place is the flat index of a pixel.
+
+    Attributes:
+        shape: height and width of the picture in px.
+        rows, columns: (N,) int64, where each target is.
+        numbers: (H, W) int64, which target a pixel is; -1 where it is none.
+        allowed: (H * W,) bool, the places whose whole patch may be copied.
+    """
+
+    def __init__(self, painted: NDArray[np.float32], picture: Picture) -> None:
+        """Take ``painted``, (H, W, 3) float32, which is ``picture`` with its hole filled."""
+        height, width = self.shape = picture.hole.shape
+        described = describe(painted)
+        self._described = described.reshape(height * width, -1)
+        self.allowed = whole(picture.sources).ravel()
+        targets = touching(picture.hole)
+        self.rows, self.columns = np.nonzero(targets)
+        self.numbers = np.full(self.shape, -1, np.int64)
+        self.numbers[targets] = np.arange(len(self.rows))
+        self._wanted = described[targets]
+
+    def misfit(self, targets: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How much each target's patch differs from that of its place, and a little for the way there."""
+        difference = self._described[places]
+        difference -= self._wanted[targets]
+        rows, columns = np.divmod(places, self.shape[1])
+        way = np.hypot(rows - self.rows[targets], columns - self.columns[targets]).astype(np.float32)
+        return np.einsum("ij,ij->i", difference, difference) + _NEARNESS / max(self.shape) * way
+
+    def neighbors(
+        self, targets: NDArray[np.int64], down: int, right: int
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Which of ``targets`` have another so far ``down`` and ``right``, and the numbers of those others."""
+        height, width = self.shape
+        rows, columns = self.rows[targets] + down, self.columns[targets] + right
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        found = np.full(len(targets), -1, np.int64)
+        found[inside] = self.numbers[rows[inside], columns[inside]]
+        return found >= 0, found[found >= 0]

@@ -1,0 +1,44 @@
+"""What a correspondence field prefers among sources that fit equally well."""
+
+import numpy as np
+import pytest
+
+from overpaint_backend.engines.embedded.agreement import agree
+from overpaint_backend.engines.embedded.field import search
+from overpaint_backend.engines.embedded.picture import Picture
+from overpaint_backend.engines.embedded.targets import Targets
+
+
+def grained(height, width):
+    return np.random.default_rng(5).uniform(0.2, 0.8, (height, width, 3)).astype(np.float32)
+
+
+def around_hole(rgb, hole):
+    is_hole = np.zeros(rgb.shape[:2], np.bool_)
+    is_hole[hole] = True
+    return Picture(rgb, is_hole, ~is_hole)
+
+
+@pytest.mark.parametrize("near_is_left", [True, False])
+def test_of_two_equal_sources_the_nearer_is_taken(near_is_left):
+    painted = grained(60, 200)
+    thing = painted[25:45, 80:100].copy()
+    near, far = (50, 170) if near_is_left else (130, 10)
+    for left in (near, far):
+        painted[25:45, left : left + 20] = thing
+    picture = around_hole(painted, np.s_[30:40, 85:95])
+    field = search(painted, picture, seed=0, on_pass=lambda share: None)
+    columns = field.sources[32:38, 87:93] % 200
+    assert np.array_equal(columns, np.tile(np.arange(87, 93) + near - 80, (6, 1)))
+
+
+def test_one_dissenting_pixel_takes_what_its_neighbors_have():
+    painted = grained(40, 160)
+    thing = painted[10:30, 70:90]
+    painted[10:30, 30:50] = thing + 0.1
+    painted[10:30, 110:130] = thing - 0.1
+    targets = Targets(painted, around_hole(painted, np.s_[17:23, 77:83]))
+    brighter = targets.rows * 160 + targets.columns - 40
+    found = brighter.copy()
+    found[len(found) // 2] += 80  # as far away, and as wrong, but not the same
+    assert np.array_equal(agree(targets, found, painted), brighter)
