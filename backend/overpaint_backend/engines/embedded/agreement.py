@@ -7,6 +7,7 @@ Textures), and each pixel takes the best of its neighbors' offsets in turn, whic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +32,16 @@ _AROUND = tuple(
 )
 
 
-def agree(targets: Targets, found: NDArray[np.int64], rgb: NDArray[np.float32]) -> NDArray[np.int64]:
+def agree(
+    targets: Targets, found: NDArray[np.int64], rgb: NDArray[np.float32], on_round: Callable[[float], None]
+) -> NDArray[np.int64]:
     """Settle where neighbors copy from.
 
     Args:
         targets: whose sources these are.
         found: (N,) a place for each target; all allowed.
         rgb: (H, W, 3), what is copied.
+        on_round: called with the share that is done, up to 1; it may raise.
 
     Returns:
         A better place for each, which is one that a neighbor had, shifted back.
@@ -50,9 +54,10 @@ def agree(targets: Targets, found: NDArray[np.int64], rgb: NDArray[np.float32]) 
         for odd_row in (0, 1)
         for odd_column in (0, 1)
     ]
-    for _ in range(_ROUNDS):
+    for done in range(1, _ROUNDS + 1):
         for group in groups:
             group.choose(found, colors)
+        on_round(done / _ROUNDS)
     return found
 
 

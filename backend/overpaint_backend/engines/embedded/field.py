@@ -20,6 +20,9 @@ __all__ = ["Field", "search"]
 
 _PASSES = 4
 _STRIDES_PX = (8, 4, 2, 1)
+_SEARCHED = 0.7
+"""The search's share of the time; the rest is agreement's."""
+
 _NEIGHBORS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 
@@ -51,9 +54,11 @@ def search(
         while reach >= 1:
             finder.look_around(reach, random)
             reach //= 2
-        on_pass(done / _PASSES)
+        on_pass(_SEARCHED * done / _PASSES)
     sources = np.zeros(targets.shape, np.int64)
-    sources[targets.rows, targets.columns] = agree(targets, finder.found, painted)
+    sources[targets.rows, targets.columns] = agree(
+        targets, finder.found, painted, lambda share: on_pass(_SEARCHED + (1 - _SEARCHED) * share)
+    )
     return Field(sources)
 
 
