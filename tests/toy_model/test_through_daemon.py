@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.integration.daemon_process import DaemonProcess, daemon_environ
-from tests.toy_model.pictures import COLORS, WORDS, clouds, shows
+from tests.toy_model.pictures import COLORS, NOTHING, THING, clouds, shows
 
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import (
@@ -82,7 +82,8 @@ def count(layers, word):
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("prompt", "word"), [(f"a {color} disc", color) for color in COLORS] + [(word, word) for word in WORDS]
+    ("prompt", "word"),
+    [*((f"a {color} disc", color) for color in COLORS), (THING, THING), (NOTHING, NOTHING)],
 )
 def test_each_word_is_followed_in_38_of_40_seeds(client, prompt, word):
     layers = [layer for seed in range(0, 40, 8) for layer in paint(client, prompt, prompt, seed=seed)]

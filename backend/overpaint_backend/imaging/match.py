@@ -72,7 +72,7 @@ def match(
         rest = rest or plan_from_seam(whole, border, may_sharpen=may_sharpen)
     rest = rest or Correction()
     if rest.is_nothing and is_ours:
-        np.copyto(painted, image, where=scene.sources[..., None])
+        painted[scene.sources] = image[scene.sources]
         return painted
     result = rest.apply(painted, scene)
     if rest.rim_px:
