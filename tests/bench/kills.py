@@ -57,7 +57,7 @@ class Report:
     violations: list[str] = field(default_factory=list)
 
 
-class Massacre:
+class ChaosRun:
     """The processes, and who dies next."""
 
     def __init__(self, folder: Path, seed: int) -> None:
@@ -200,7 +200,7 @@ def main() -> int:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ov-"))
     started = time.monotonic()
-    report = Massacre(folder, options.seed).run(options.kills)
+    report = ChaosRun(folder, options.seed).run(options.kills)
     print(f"kills: {dict(report.kills)}, seed {options.seed}, {time.monotonic() - started:.0f} s")
     print(f"jobs: {report.jobs}, taken over by a later life of their editor: {report.offered_again}")
     print(f"ends: {dict(report.ends)}")
