@@ -24,6 +24,7 @@ from tests.bench.image import BOUNDS, EDGES, HIDDEN, alpha_of, fill_in, lay_over
 from tests.bench.seam_metrics import SeamFigures, delta_e, from_lab, to_lab
 
 from overpaint_backend.imaging.bleed import Bleed, add_bleed
+from overpaint_backend.imaging.mask import grow
 from overpaint_backend.imaging.match import match
 from overpaint_protocol.messages import Edges
 
@@ -280,3 +281,11 @@ def test_with_hardly_any_bleed_the_step_tells():
     painted = np.where((hole | bleed)[..., None], truth - np.float32(0.05), truth)
     mask, known = hole.astype(np.float32), np.ones_like(hole)
     assert np.abs(match(painted, truth, mask, known, Bleed(bleed, 6, 4)) - truth).max() < 0.01
+
+
+def test_a_thing_painted_over_its_surroundings_keeps_its_color():
+    truth, selection = noise(), square()
+    green = np.array([0.12, 0.66, 0.2], np.float32)
+    painted = np.where(grow(selection, 60)[..., None], green, truth)
+    mask, known = selection.astype(np.float32), np.ones_like(selection)
+    assert np.abs(match(painted, truth, mask, known)[selection] - green).max() < 0.02

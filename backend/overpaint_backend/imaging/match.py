@@ -65,11 +65,10 @@ def match(
         if own is not None:
             painted, is_ours = own.apply(painted), True
             scene, whole = replace(scene, painted=painted), replace(whole, painted=painted)
-        may_sharpen = own is None
         if bleed is not None and bleed.trusted_px:
             inner = find_border(scene.hole, scene.sources)
-            rest = plan_from_overlap(scene, inner, bleed, may_sharpen=may_sharpen)
-        rest = rest or plan_from_seam(whole, border, may_sharpen=may_sharpen)
+            rest = plan_from_overlap(scene, inner, bleed, may_sharpen=own is None)
+        rest = rest or plan_from_seam(whole, border, is_corrected=own is not None)
     rest = rest or Correction()
     if rest.is_nothing and is_ours:
         painted[scene.sources] = image[scene.sources]

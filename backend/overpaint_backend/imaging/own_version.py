@@ -1,7 +1,7 @@
 """What an engine's own version of known surroundings tells: many return the whole Context.
 
 It lies beside the truth, pixel by pixel, so nothing has to be guessed. Known pixels within ``border.DEPTH_PX`` of the border
-count.
+count. Where most of them come back as another thing, the engine painted over them, and there is no fault to learn from.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .border import DEPTH_PX, Border, colors_at, mean_along
-from .correction import Correction, Scene
+from .correction import MEANT, Correction, Scene
 from .membrane import Field
 from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, patches
 from .tone import Tone
@@ -39,23 +39,32 @@ def plan_from_own_version(scene: Scene, border: Border) -> Correction | None:
     differs = (np.abs(own - truth) > _PASSED).any(axis=-1) & valid
     if differs.sum() * 2 <= valid.sum():
         return None
-    tone = _tone(own, truth, valid)
+    before, after = _pairs(own, truth, valid)
+    is_fault = np.abs(after - before).max(axis=1, initial=0) <= MEANT
+    if 2 * np.count_nonzero(is_fault) < len(is_fault):
+        return Correction()
+    tone = _tone(before[is_fault], after[is_fault])
     off, has_any = mean_along(truth - tone.apply(own), valid, _DEPTH_PX)
+    has_any *= np.abs(off).max(axis=1, initial=0) <= MEANT
     field = Field.solve(scene.hole.shape, border.places, off, has_any)
     return Correction(tone, _softness(scene, border, tone), [field])
 
 
-def _tone(own: NDArray[np.floating], truth: NDArray[np.floating], valid: NDArray[np.bool_]) -> Tone:
-    """From means of a few (N, S, 3) pixels, since single ones may have lost detail."""
+def _pairs(
+    own: NDArray[np.floating], truth: NDArray[np.floating], valid: NDArray[np.bool_]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """(M, 3) colors of both, means of a few (N, S, 3) pixels, since single ones may have lost detail."""
     parts = [np.s_[:, first : first + _DEPTH_PX] for first in range(0, DEPTH_PX, _DEPTH_PX)]
     chosen = np.concatenate([valid[part][:, 0] for part in parts])
-    if np.count_nonzero(chosen) < _MIN_PAIRS:
-        return Tone.none()
     before, after = (
         np.concatenate([mean_along(colors[part], valid[part], _DEPTH_PX)[0] for part in parts])[chosen]
         for colors in (own, truth)
     )
-    return Tone.fit((before + after) / 2, after - before)
+    return before, after
+
+
+def _tone(before: NDArray[np.floating], after: NDArray[np.floating]) -> Tone:
+    return Tone.none() if len(before) < _MIN_PAIRS else Tone.fit((before + after) / 2, after - before)
 
 
 def _softness(scene: Scene, border: Border, tone: Tone) -> float:

@@ -40,6 +40,9 @@ _PATTERN_RATIO = 1.2
 _SIGN_BLOCK, _SIGN_SERIES = 6, 4
 """How many profiles share a coin, and how often all coins are tossed, to see what steps without a common sign add up to."""
 
+_MOST_LEFT = 0.06
+"""What an engine may still be off by inside, once its own version of the surroundings is right."""
+
 _EDGE_RATIO = 6
 _VISIBLE = np.float32(0.02)
 """A step larger than so many usual ones and this is an edge of the picture; no profile may claim more for a seam."""
@@ -78,23 +81,25 @@ class _Steps:
         return replace(self, valid=is_fault)
 
 
-def plan_from_seam(scene: Scene, border: Border, *, may_sharpen: bool) -> Correction:
+def plan_from_seam(scene: Scene, border: Border, *, is_corrected: bool) -> Correction:
     """What is to be done to the paint in the scene's hole, so that it meets what the engine returned around it.
 
     Args:
         scene: where the hole is all that the engine painted.
         border: the hole's, of at least ``MIN_PROFILES``.
-        may_sharpen: whether the paint has not been sharpened yet.
+        is_corrected: whether the engine's own version has told its tone and sharpness already, so that only little can be
+            left, and what looks like more is what was asked for.
     """
     profiles = _Profiles(
         border, colors_at(scene.painted, border.inside), colors_at(scene.painted, border.outside)
     )
     rim_px = _rim(profiles)
     jump, usual = _steps(profiles, rim_px)
-    tone = _tone_of_jump(border, jump, usual)
+    tone = Tone.none() if is_corrected else _tone_of_jump(border, jump, usual)
     profiles = replace(profiles, paint=tone.apply(profiles.paint))
-    softness_px = _softness(scene, border, tone) if may_sharpen else 0.0
-    field = _jump_field(scene.hole.shape, border, *_steps(profiles, rim_px))
+    softness_px = 0.0 if is_corrected else _softness(scene, border, tone)
+    most = _MOST_LEFT if is_corrected else np.inf
+    field = _jump_field(scene.hole.shape, border, *_steps(profiles, rim_px), most)
     return Correction(tone, softness_px, [field], rim_px)
 
 
@@ -117,9 +122,12 @@ def _tone_of_jump(border: Border, jump: _Steps, usual: Sequence[_Steps]) -> Tone
     return first.beyond(others) if others else Tone.none()
 
 
-def _jump_field(shape: tuple[int, int], border: Border, jump: _Steps, usual: Sequence[_Steps]) -> Field:
+def _jump_field(
+    shape: tuple[int, int], border: Border, jump: _Steps, usual: Sequence[_Steps], most: float
+) -> Field:
     # Whatever is still left after the tone and far from usual is an edge of the picture.
     bound = _VISIBLE + _EDGE_RATIO * np.median(np.abs(np.concatenate([steps.change for steps in usual])))
+    bound = min(bound, np.float32(most))
     values = np.where(jump.valid[:, None], np.clip(jump.change, -bound, bound), 0)
     weights = jump.valid.astype(np.float32)
     # Where a profile ends early its other steps speak for the missing ones.
