@@ -198,6 +198,8 @@ class Client:
         self.socket.plain_password = token.encode()
         self._next_id = framing.message_ids()
         self.welcome: Welcome | None = None
+        self.unasked: list[framing.Envelope] = []
+        """What came while an answer was waited for."""
         self.monitor = self.socket.get_monitor_socket()
         self.socket.connect(endpoint)
 
@@ -225,12 +227,13 @@ class Client:
         return received
 
     def ask(self, message: object, payload=()) -> object:
-        """The answer to ``message``, passing over what comes unasked."""
+        """The answer to ``message``; what comes before it goes to ``unasked``."""
         message_id = self.send(message, payload)
         while True:
             envelope = self.receive()
             if envelope.header.re == message_id:
                 return envelope.message
+            self.unasked.append(envelope)
 
     def is_silent(self, seconds: float = 0.3) -> bool:
         """Whether nothing comes for so long."""

@@ -382,6 +382,11 @@ def test_a_client_that_left_in_mid_job_gets_its_result_when_it_is_back(shared_da
     assert (job.job_id, job.document_id, job.state, job.variants) == ("job", "document", JobState.DONE, 1)
     client.send(FetchJob(job_id="job"))
     replay = client.receive_until(JobDone)
+    if (
+        replay[-1].header.re is None
+    ):  # the disk took the end after the client came, who is told without asking, too
+        assert kinds_of(replay) == [JobVariant, JobDone]
+        replay = client.receive_until(JobDone)
     assert kinds_of(replay) == [JobProgress, JobVariant, JobDone]
     replay[1].message.image.take(replay[1].payload)
     client.ask(AckJob(job_id="job"))
@@ -410,11 +415,10 @@ def test_a_slow_reader_blocks_nobody_and_misses_nothing(own_daemon):
         return any(session.kept == 6 for session in report.sessions)
 
     wait_until(has_finished, "the slow reader's jobs end")
-    made, done = [], 0
-    while done < 6:
-        envelope = slow.receive()
-        made += variants_of([envelope])
-        done += isinstance(envelope.message, JobDone)
+    received = slow.unasked  # the first may come before the last is accepted
+    while sum(isinstance(envelope.message, JobDone) for envelope in received) < 6:
+        received.append(slow.receive())
+    made = variants_of(received)
     assert [(e.message.job_id, e.message.variant) for e in made] == [
         (f"job-{index}", variant) for index in range(6) for variant in range(variants)
     ]
