@@ -26,7 +26,7 @@ from overpaint_protocol.pixels import ImageHeader, PixelFormat
 WEIGHTS = Path(__file__).parent / "weights"
 SIDE = 64
 SIZE = Size(SIDE, SIDE)
-SETTINGS = GenerationSettings(steps=12, guidance=4.0)
+SETTINGS = GenerationSettings(steps=6, guidance=4.0)  # as the tests in the editors
 PLACE = Rect(12, 12, 40, 40)
 
 
