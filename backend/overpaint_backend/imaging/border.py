@@ -21,6 +21,8 @@ _BRIGHTEST = np.float32(4)
 """What evidence is clipped to, either side of black, as encoded values."""
 
 _MAX_PROFILES = 1000
+"""Three for each cell of a correction's field along a border of 5000 px."""
+
 _NORMAL_PX = 4
 """How far around a border pixel its direction is judged from; even a staircase looks straight over that."""
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from overpaint_protocol.errors import EmptySelection
 from overpaint_protocol.geometry import Rect
 
-from .mask import bounds
+from .mask import bounds, window
 from .raster import Raster
 
 __all__ = ["Layer", "cut_layer"]
@@ -52,8 +52,7 @@ def cut_layer(painted: NDArray[np.float32], alpha: NDArray[np.float32]) -> Layer
     target = bounds(alpha)
     if target is None:
         raise EmptySelection("Nothing is selected. Select the area to change and try again.")
-    window = np.s_[target.top : target.bottom, target.left : target.right]
-    shown = np.ascontiguousarray(alpha[window])
-    rgb = painted[window].copy()
+    shown = np.ascontiguousarray(alpha[window(target)])
+    rgb = painted[window(target)].copy()
     rgb[shown == 0] = 0
     return Layer(target, Raster(rgb, shown))

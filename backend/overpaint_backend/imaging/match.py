@@ -59,18 +59,20 @@ def match(
     hole = shown if bleed is None else shown | bleed.region
     whole = replace(scene, hole=hole, sources=scene.sources & ~hole)
     border = find_border(whole.hole, whole.sources)
-    rest, is_ours = None, False
+    own = rest = None
     if len(border) >= _MIN_PROFILES:
         own = plan_from_own_version(whole, border)
         if own is not None:
-            painted, is_ours = own.apply(painted), True
+            painted = own.apply(painted)
             scene, whole = replace(scene, painted=painted), replace(whole, painted=painted)
         if bleed is not None and bleed.trusted_px:
             inner = find_border(scene.hole, scene.sources)
             rest = plan_from_overlap(scene, inner, bleed, may_sharpen=own is None)
         rest = rest or plan_from_seam(whole, border, is_corrected=own is not None)
     rest = rest or Correction()
-    if rest.is_nothing and is_ours:
+    if (
+        rest.is_nothing and own is not None
+    ):  # then the paint is a copy of ours, and there is no need for another
         painted[scene.sources] = image[scene.sources]
         return painted
     result = rest.apply(painted, scene)

@@ -43,7 +43,7 @@ def plan_from_overlap(scene: Scene, border: Border, bleed: Bleed, *, may_sharpen
     pairs = pairs.without_meant()
     cells = pairs.by_cell()
     if len(cells.level) < _MIN_CELLS:
-        return Correction(Tone.none(), 0.0, ())
+        return Correction()
     tone = _tone(cells)
     field = _field(scene.hole.shape, pairs.after(tone))
     softness_px = _softness(scene, border, bleed, tone) if may_sharpen else 0.0

@@ -85,8 +85,8 @@ class Job:
     fraction: 0 to 1, or None while it is unknown how long it takes. position: jobs ahead in the queue.
     time_left_s: seconds until the results are ready, or None if that is unknown; of account while RUNNING.
     variants_ready: results received so far. error: why it failed. stage: the daemon's words for what it does.
-    profile_digest: of the document, as ``DocumentInfo`` has it. content: what was read of it, None before. notes: what the artist should know about the results, a
-        sentence each.
+    profile_digest: of the document, as ``DocumentInfo`` has it. content: what was read of it, None before.
+    notes: what the artist should know about the results, a sentence each.
     """
 
     job_id: JobId
