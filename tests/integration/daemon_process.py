@@ -26,7 +26,7 @@ from overpaint_protocol import framing
 from overpaint_protocol.connection import ConnectionInfo
 from overpaint_protocol.errors import DaemonNotRunning
 from overpaint_protocol.geometry import Rect, Size
-from overpaint_protocol.messages import Edges, ErrorReply, Fill, Hello, SubmitJob, Welcome
+from overpaint_protocol.messages import Edges, ErrorReply, Fill, Hello, JobDone, JobFailed, SubmitJob, Welcome
 from overpaint_protocol.pixels import ImageHeader, PixelFormat, split_bands
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,6 +225,16 @@ class Client:
         while not isinstance(received[-1].message, kinds):
             received.append(self.receive())
         return received
+
+    def until_over(self, job_id: str) -> list[framing.Envelope]:
+        """What came of that job, its end included; other jobs may be told of in between."""
+
+        def of_job() -> list[framing.Envelope]:
+            return [e for e in self.unasked if getattr(e.message, "job_id", None) == job_id]
+
+        while not any(isinstance(envelope.message, (JobDone, JobFailed)) for envelope in of_job()):
+            self.unasked.append(self.receive())
+        return of_job()
 
     def ask(self, message: object, payload=()) -> object:
         """The answer to ``message``; what comes before it goes to ``unasked``."""
