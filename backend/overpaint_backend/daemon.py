@@ -176,7 +176,7 @@ class _Daemon:
         self._gate.answer()
         self._archive.poll()
         for incoming in self._router.receive():
-            self._service.on_message(incoming.peer, incoming.frames, time.monotonic())
+            self._service.on_message(incoming, time.monotonic())
         now = time.monotonic()
         for peer in self._router.take_gone():
             self._service.on_gone(peer, now)

@@ -146,7 +146,7 @@ class TooLarge(ProtocolError):
 
 
 class AccessError(OverpaintError):
-    """The token was not accepted."""
+    """The token was not accepted, or the message is not for everybody who has one."""
 
     code = "access.denied"
     default_retry = Retry.AFTER_ACTION

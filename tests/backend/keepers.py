@@ -34,7 +34,7 @@ class NoDisk:
 
     def forget(self, key, variants, taken, then):
         if taken is not None:
-            self._taken.add((taken.session_id, taken.job_id))
+            self._taken.add((taken.principal, taken.session_id, taken.job_id))
         then(None)
 
     def read(self, key, made: list[Made], then):
@@ -49,11 +49,11 @@ class NoDisk:
     def note_time(self, now, keep_s):
         pass
 
-    def was_taken(self, session_id, job_id):
-        return (session_id, job_id) in self._taken
+    def was_taken(self, principal, session_id, job_id):
+        return (principal, session_id, job_id) in self._taken
 
-    def remember_unknown(self, session_id, job_id):
-        self._taken.add((session_id, job_id))
+    def remember_unknown(self, principal, session_id, job_id):
+        self._taken.add((principal, session_id, job_id))
 
 
 class SteppedDisk:

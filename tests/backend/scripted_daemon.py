@@ -10,8 +10,9 @@ from overpaint_backend.config import DaemonSettings
 from overpaint_backend.executors.base import Ready, RunJob, RunVariant
 from overpaint_backend.recipes.offer import RecipeBook
 from overpaint_backend.recipes.store import RecipeStore
-from overpaint_backend.server.router import Sent
+from overpaint_backend.server.router import Incoming, Sent
 from overpaint_backend.server.service import Service
+from overpaint_backend.server.sessions import LOCAL
 from overpaint_protocol import framing
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import EngineInfo, Fill, Hello, SubmitJob
@@ -115,6 +116,8 @@ class Daemon:
         self.inboxes: dict[bytes, list] = {}
         self.blocked: set[bytes] = set()
         self.gone: set[bytes] = set()
+        self.principals: dict[bytes, str] = {}
+        """Who clients are that are not the daemon's own user."""
         self._ids = framing.message_ids()
         if ready:
             self.worker(READY)
@@ -127,8 +130,15 @@ class Daemon:
         self.inboxes.setdefault(peer, []).append(framing.decode(frames))
         return Sent.DONE
 
+    def deliver(self, peer, frames):
+        """Have the service hear frames of a client, without looking at what comes back."""
+        principal = self.principals.get(peer, LOCAL)
+        self.service.on_message(
+            Incoming(peer, principal, tuple(memoryview(bytes(f)) for f in frames)), self.now
+        )
+
     def send_frames(self, peer, frames):
-        self.service.on_message(peer, [memoryview(bytes(frame)) for frame in frames], self.now)
+        self.deliver(peer, frames)
         return self.take(peer)
 
     def send(self, peer, message, payload=()):
@@ -137,8 +147,7 @@ class Daemon:
 
     def post(self, peer, message, payload=()):
         """Send without looking at what comes back."""
-        frames = framing.encode(message, id=self._ids(), payload=payload)
-        self.service.on_message(peer, [memoryview(bytes(frame)) for frame in frames], self.now)
+        self.deliver(peer, framing.encode(message, id=self._ids(), payload=payload))
 
     def take(self, peer):
         self.service.flush(self.now)
@@ -154,6 +163,9 @@ class Daemon:
             **changes,
         }
         return self.send(peer, Hello(session_id=session_id, **fields))
+
+    def session(self, session_id, principal=LOCAL):
+        return self.service.sessions[principal, session_id]
 
     def worker(self, event, payload=()):
         self.service.on_worker(event, payload, self.now)

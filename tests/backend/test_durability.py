@@ -166,7 +166,7 @@ def test_a_new_job_never_gets_the_number_of_a_kept_one(start):
     daemon = start()
     daemon.hello(b"A")
     daemon.send(b"A", submit("new"), pixels())
-    assert len({job.key for job in daemon.service.sessions["anna"].jobs.values()}) == 3
+    assert len({job.key for job in daemon.session("anna").jobs.values()}) == 3
 
 
 def test_a_job_that_takes_two_daemons_down_is_given_up_and_the_next_one_runs(start):
@@ -257,7 +257,7 @@ def test_pixels_of_ended_jobs_are_on_the_disk_and_not_in_the_memory(start):
     daemon.hello(b"A")
     daemon.send(b"A", submit(), pixels())
     daemon.worker(variant(1), (RESULTS[0],))
-    (job,) = daemon.service.sessions["anna"].jobs.values()
+    (job,) = daemon.session("anna").jobs.values()
     assert job.results[0].payload is not None, "a run that dies goes on from here"
     daemon.worker(RunOver(run=1))
     assert job.results[0].payload is None
@@ -569,7 +569,7 @@ def test_a_job_that_finds_the_disk_full_is_refused_and_leaves_nothing(start, tmp
     )
     assert "full" in refused.error.message
     assert files(tmp_path) == []
-    assert daemon.service.sessions["anna"].jobs == {}
+    assert daemon.session("anna").jobs == {}
     assert only(daemon.send(b"A", submit(), pixels()), JobAccepted), "once there is room"
     daemon = start()
     assert len(daemon.hello(b"A")[0].jobs) == 1

@@ -155,7 +155,7 @@ def test_what_was_taken_is_remembered_for_a_while_and_not_without_end(tmp_path):
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
     for index in range(6):
-        journal.forget(index, Taken("anna", f"job-{index}", float(index)))
+        journal.forget(index, Taken("local", "anna", f"job-{index}", float(index)))
     assert list(journal.parts()) == []
     journal.forget_taken(before_s=2.0, most=3)
     assert [taken.job_id for taken in journal.taken()] == ["job-3", "job-4", "job-5"]

@@ -74,6 +74,7 @@ def test_frames_come_and_go_unchanged(desk, endpoint):
     big = bytes(range(256)) * 4096
     client.send_multipart([b"a", b"", big])
     incoming = desk.receive()
+    assert incoming.principal == "local"
     assert [bytes(frame) for frame in incoming.frames] == [b"a", b"", big]
     assert desk.router.send(incoming.peer, [b"b", memoryview(big)]) is Sent.DONE
     assert client.recv_multipart() == [b"b", big]

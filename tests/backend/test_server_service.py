@@ -195,7 +195,7 @@ def test_submitting_again_changes_nothing(daemon):
     daemon.send(b"A", submit("job-2"), pixels())
     assert daemon.send(b"A", submit("job-2"), pixels()) == [JobAccepted(job_id="job-2", position=1)]
     assert len(daemon.executor.runs) == 1
-    assert daemon.service.sessions["anna"].unfinished == 2
+    assert daemon.session("anna").unfinished == 2
 
 
 def test_a_seed_is_chosen_if_none_is_given_and_kept_for_the_retry(daemon):
@@ -224,7 +224,7 @@ def test_a_worker_that_dies_before_its_last_word_leaves_nothing_to_paint_again(d
     daemon.worker(READY)
     assert only(daemon.take(b"A"), JobDone).job_id == "job-1"
     assert [run.request.job_id for run in daemon.executor.runs] == ["job-1", "job-2"]
-    states = [job.state for job in daemon.service.sessions["anna"].jobs.values()]
+    states = [job.state for job in daemon.session("anna").jobs.values()]
     assert states == [JobState.DONE, JobState.RUNNING, JobState.QUEUED]
 
 
@@ -330,9 +330,7 @@ def test_results_made_while_the_client_was_away_are_fetched(daemon):
     (welcome,) = daemon.hello(b"B")
     (job,) = welcome.jobs
     assert (job.job_id, job.state, job.variants, job.operation) == ("job-1", JobState.DONE, 1, "fill")
-    daemon.service.on_message(
-        b"B", [memoryview(f) for f in framing.encode(FetchJob(job_id="job-1"), id="f")], daemon.now
-    )
+    daemon.deliver(b"B", framing.encode(FetchJob(job_id="job-1"), id="f"))
     daemon.service.flush(daemon.now)
     replay = daemon.inboxes.pop(b"B")
     assert [type(e.message) for e in replay] == [JobProgress, JobVariant, JobDone]
@@ -345,7 +343,7 @@ def test_a_client_found_gone_while_sending_keeps_its_results(daemon):
     daemon.gone.add(b"A")
     daemon.worker(variant(1), (b"abcd",))
     daemon.service.flush(daemon.now)
-    assert daemon.service.sessions["anna"].connection is None
+    assert daemon.session("anna").connection is None
     assert daemon.hello(b"B")[0].jobs[0].variants == 1
 
 
@@ -382,10 +380,10 @@ def test_of_the_results_of_clients_who_are_away_the_oldest_go_first_when_there_a
         daemon.wait(1)
     daemon.service.on_gone(b"A", daemon.now)
     daemon.wait(settings.away_after_s - 1)
-    assert len(daemon.service.sessions["anna"].jobs) == 3, "it may have lost the connection only"
+    assert len(daemon.session("anna").jobs) == 3, "it may have lost the connection only"
     daemon.wait(20)
-    assert list(daemon.service.sessions["anna"].jobs) == ["new", "newer"]
-    assert list(daemon.service.sessions["bo"].jobs) == ["here"]
+    assert list(daemon.session("anna").jobs) == ["new", "newer"]
+    assert list(daemon.session("bo").jobs) == ["here"]
 
 
 def test_clients_who_left_results_do_not_keep_others_out(daemon):
@@ -429,7 +427,7 @@ def test_a_client_that_never_reads_is_cut_off_and_can_come_back(daemon):
 def refused(daemon, request, payload=None):
     reply = only(daemon.send(b"A", request, pixels() if payload is None else payload), ErrorReply)
     assert reply.job_id == request.job_id
-    assert daemon.service.sessions["anna"].jobs == {}
+    assert daemon.session("anna").jobs == {}
     return reply.error
 
 
@@ -563,7 +561,7 @@ def test_malformed_messages_are_answered_and_do_no_harm(daemon, frames, code):
 
 def test_the_answer_to_an_unreadable_body_names_the_message(daemon):
     frames = [*framing.encode(Ping(nonce=1), id="which")[:2], b"\xc1"]
-    daemon.service.on_message(b"A", [memoryview(f) for f in frames], daemon.now)
+    daemon.deliver(b"A", frames)
     daemon.service.flush(daemon.now)
     assert daemon.inboxes[b"A"][0].header.re == "which"
 
@@ -586,7 +584,7 @@ def test_mutated_messages_find_no_defect(daemon, caplog):
         daemon.now += 1
         replies = daemon.send_frames(b"A", frames)
         codes |= {reply.error.code for reply in replies if isinstance(reply, ErrorReply)}
-        for job_id in list(daemon.service.sessions["anna"].jobs):
+        for job_id in list(daemon.session("anna").jobs):
             daemon.send(b"A", AckJob(job_id=job_id))
             daemon.worker(RunOver(run=len(daemon.executor.runs)))
     assert "daemon.internal" not in codes and not caplog.records

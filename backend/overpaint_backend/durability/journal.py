@@ -23,17 +23,29 @@ from .orders import Attempts, Ended, KeptTimeNote, Made, Order, Part, Taken
 
 __all__ = ["FORMAT", "Journal", "JournalDamaged"]
 
-FORMAT = 1
+FORMAT = 2
 """SQLite's ``user_version``: how the tables below are laid out."""
+
+_TAKEN = """
+CREATE TABLE taken (principal TEXT NOT NULL, session TEXT NOT NULL, job TEXT NOT NULL, at_s REAL NOT NULL,
+                    PRIMARY KEY (principal, session, job)) WITHOUT ROWID;"""
 
 _TABLES = f"""
 CREATE TABLE part (job INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, digest BLOB NOT NULL,
                    PRIMARY KEY (job, name)) WITHOUT ROWID;
-CREATE TABLE taken (session TEXT NOT NULL, job TEXT NOT NULL, at_s REAL NOT NULL,
-                    PRIMARY KEY (session, job)) WITHOUT ROWID;
+{_TAKEN}
 CREATE TABLE time (id INTEGER PRIMARY KEY CHECK (id = 1), elapsed_s REAL NOT NULL, wall_s REAL NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
+
+_FROM_1 = f"""
+ALTER TABLE taken RENAME TO taken_1;
+{_TAKEN}
+INSERT INTO taken SELECT 'local', session, job, at_s FROM taken_1;
+DROP TABLE taken_1;
+PRAGMA user_version = {FORMAT};
+"""  # noqa: S608 - nothing but the constants above
+"""Format 1 knew the daemon's own user only."""
 
 _CLASSES: dict[str, type] = {"order": Order, "attempts": Attempts, "made": Made, "ended": Ended}
 
@@ -81,7 +93,10 @@ class Journal:
         with _transaction(self._database):
             self._run("DELETE FROM part WHERE job = ?", (key,))
             if taken is not None:
-                self._run("REPLACE INTO taken VALUES (?, ?, ?)", (taken.session_id, taken.job_id, taken.at_s))
+                self._run(
+                    "REPLACE INTO taken VALUES (?, ?, ?, ?)",
+                    (taken.principal, taken.session_id, taken.job_id, taken.at_s),
+                )
 
     def parts(self) -> Iterator[tuple[JobKey, Part | None]]:
         """Every part by job, with None for one that is damaged."""
@@ -98,14 +113,15 @@ class Journal:
 
     def taken(self) -> list[Taken]:
         """The jobs that were taken, oldest first."""
-        with closing(self._run("SELECT session, job, at_s FROM taken ORDER BY at_s")) as rows:
-            return [Taken(SessionId(session), JobId(job), at_s) for session, job, at_s in rows]
+        with closing(self._run("SELECT principal, session, job, at_s FROM taken ORDER BY at_s")) as rows:
+            return [Taken(whose, SessionId(session), JobId(job), at_s) for whose, session, job, at_s in rows]
 
     def forget_taken(self, before_s: float, most: int) -> None:
         """Drop the memory of what was taken before ``before_s``, and of all but the newest ``most``."""
         self._run("DELETE FROM taken WHERE at_s < ?", (before_s,))
         self._run(
-            "DELETE FROM taken WHERE (session, job) NOT IN (SELECT session, job FROM taken ORDER BY at_s DESC LIMIT ?)",
+            "DELETE FROM taken WHERE (principal, session, job) NOT IN "
+            "(SELECT principal, session, job FROM taken ORDER BY at_s DESC LIMIT ?)",
             (most,),
         )
 
@@ -134,9 +150,9 @@ class Journal:
                 raise JournalDamaged("its pages are not in order")
             (version,) = self._run("PRAGMA user_version").fetchone()
             if version == 0 and not self._run("SELECT 1 FROM sqlite_schema").fetchone():
-                with _transaction(self._database):
-                    for statement in filter(str.strip, _TABLES.split(";")):
-                        self._run(statement)
+                self._run_all(_TABLES)
+            elif version == 1:
+                self._run_all(_FROM_1)
             elif version != FORMAT:
                 raise JournalDamaged(f"its format is {version}, not {FORMAT}")
             for table in ("part", "taken", "time"):
@@ -147,6 +163,11 @@ class Journal:
             raise
         except sqlite3.DatabaseError as error:
             raise JournalDamaged(str(error)) from error
+
+    def _run_all(self, statements: str) -> None:
+        with _transaction(self._database):
+            for statement in filter(str.strip, statements.split(";")):
+                self._run(statement)
 
     def _run(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         return self._database.execute(statement, values)

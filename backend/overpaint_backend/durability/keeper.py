@@ -80,7 +80,7 @@ class Keeper:
         self._spool = Spool(folder / _SPOOL)
         self._journal: Journal | None = None
         self._time = KeptTime(None, wall(), 0.0)
-        self._taken: dict[tuple[SessionId, JobId], None] = {}
+        self._taken: dict[tuple[str, SessionId, JobId], None] = {}
 
     # ------------------------------------------------------------ at the start and the end
 
@@ -94,7 +94,9 @@ class Keeper:
             journal = self._open_journal()
             self._journal = journal
             self._time = KeptTime(journal.time, self._wall(), now)
-            self._taken = {(taken.session_id, taken.job_id): None for taken in journal.taken()}
+            self._taken = {
+                (taken.principal, taken.session_id, taken.job_id): None for taken in journal.taken()
+            }
             jobs = _assemble(journal)
             stray = self._spool.sweep({name for job in jobs for name in _files(job)})
         except (OSError, sqlite3.Error) as error:
@@ -192,13 +194,13 @@ class Keeper:
         if self._journal is not None:
             self._do(work, _ignore)
 
-    def was_taken(self, session_id: SessionId, job_id: JobId) -> bool:
+    def was_taken(self, principal: str, session_id: SessionId, job_id: JobId) -> bool:
         """Whether that job was acknowledged before."""
-        return (session_id, job_id) in self._taken
+        return (principal, session_id, job_id) in self._taken
 
-    def remember_unknown(self, session_id: SessionId, job_id: JobId) -> None:
+    def remember_unknown(self, principal: str, session_id: SessionId, job_id: JobId) -> None:
         """A job was acknowledged that is not known (yet): a submit that comes late is not to be done. Not kept on the disk."""
-        self._remember(Taken(session_id, job_id, 0.0))
+        self._remember(Taken(principal, session_id, job_id, 0.0))
 
     # ------------------------------------------------------------ inside
 
@@ -257,7 +259,7 @@ class Keeper:
         self._disk.submit(at_the_disk, then)
 
     def _remember(self, taken: Taken) -> None:
-        self._taken[taken.session_id, taken.job_id] = None
+        self._taken[taken.principal, taken.session_id, taken.job_id] = None
         while len(self._taken) > MAX_TAKEN:
             del self._taken[next(iter(self._taken))]
 

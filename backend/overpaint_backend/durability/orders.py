@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from overpaint_backend.jobs.model import LOCAL
 from overpaint_protocol.messages import ErrorInfo, JobId, JobState, JobVariant, SessionId, SubmitJob
 
 __all__ = ["Attempts", "Ended", "KeptTimeNote", "Made", "Order", "Part", "Pixels", "Taken"]
@@ -34,6 +35,7 @@ class Order:
     """
 
     session_id: SessionId
+    principal: str = LOCAL
     editor: str
     request: SubmitJob
     engine: str
@@ -73,6 +75,7 @@ class Ended:
 class Taken:
     """A job whose results were acknowledged. at_s: when, in seconds of the keeper's own time."""
 
+    principal: str
     session_id: SessionId
     job_id: JobId
     at_s: float

@@ -21,10 +21,13 @@ from overpaint_protocol.messages import (
 )
 from overpaint_protocol.pixels import Bytes
 
-__all__ = ["Job", "JobKey", "Result"]
+__all__ = ["LOCAL", "Job", "JobKey", "Result"]
+
+LOCAL = "local"
+"""The principal of the daemon's own user. Those of others are public keys, so never this word."""
 
 JobKey = int
-"""The daemon's own number of a job: a ``job_id`` is only unique inside its session."""
+"""The daemon's own number of a job: a ``job_id`` is only unique inside its session, whose id is only unique for its principal."""
 
 
 @dataclass(slots=True)
@@ -40,6 +43,7 @@ class Result:
 class Job:
     """One job from ``job.submit`` to ``job.ack``.
 
+    principal, session_id: whose it is.
     request: as submitted, with what its recipe filled in, so that a retry repeats it. payload: its pixels, dropped at
     the end of the job.
     engine: id of the engine to use. seed: of the first variant; chosen at submission, so that a retry repeats it.
@@ -50,6 +54,7 @@ class Job:
     """
 
     key: JobKey
+    principal: str
     session_id: SessionId
     request: SubmitJob
     payload: tuple[Bytes, ...]

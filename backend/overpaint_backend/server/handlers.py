@@ -1,4 +1,4 @@
-"""What each message of a client does: one short function for each, found by the message's class.
+"""What each message of a client does and who may send it: one function and one permission for each class of messages.
 
 A handler either answers through the service or raises an OverpaintError, which becomes the answer.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from overpaint_backend.jobs.choice import choose_engine
 from overpaint_backend.jobs.model import Job
 from overpaint_backend.recipes.recipe import apply
 from overpaint_protocol.errors import (
+    AccessError,
     CapacityError,
     HelloExpected,
     InvalidImage,
@@ -42,14 +45,47 @@ from overpaint_protocol.messages import (
 )
 from overpaint_protocol.version import PRODUCT_VERSION, negotiate
 
-from .sessions import Connection, Session
+from .sessions import LOCAL, Connection, Session
 
 if TYPE_CHECKING:
     from .service import Service
 
-__all__ = ["HANDLERS", "Handler"]
+__all__ = ["OPERATIONS", "Handler", "Operation", "Permission"]
 
 Handler = Callable[["Service", Connection, Envelope, float], None]
+
+
+class Permission(Enum):
+    """What a message asks of the connection it comes on.
+
+    anyone: nothing more than that it was let in. session: a session; nothing beyond that and its principal's other sessions is
+    read or changed. admin: a session of the daemon's own user.
+    """
+
+    ANYONE = "anyone"
+    SESSION = "session"
+    ADMIN = "admin"
+
+    def check(self, connection: Connection) -> None:
+        """Refuse what the connection may not do.
+
+        Raises:
+            HelloExpected: it has no session.
+            AccessError: it is not of the daemon's own user.
+        """
+        if self is Permission.ANYONE:
+            return
+        _session(connection)
+        if self is Permission.ADMIN and connection.principal != LOCAL:
+            raise AccessError("Only the user the daemon runs for may do this, on its own machine.", action="")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a message needs and does."""
+
+    permission: Permission
+    handle: Handler
 
 
 def _hello(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
@@ -57,7 +93,7 @@ def _hello(service: Service, connection: Connection, envelope: Envelope, now: fl
     minor = negotiate(hello.oldest_minor, hello.newest_minor)
     if service.is_stopping:
         raise ShuttingDown("The daemon is stopping. Start it again with “overpaint serve”.")
-    session = service.open_session(hello.session_id)
+    session = service.open_session(connection.principal, hello.session_id)
     session.editor = hello.editor
     session.preview_bytes = hello.preview_bytes
     session.attach(connection, now)
@@ -71,7 +107,7 @@ def _submit(service: Service, connection: Connection, envelope: Envelope, now: f
     if job is not None:
         _submit_again(service, connection, envelope, job, now)
         return
-    if service.keeping.was_taken(session.session_id, request.job_id):
+    if service.keeping.was_taken(session, request.job_id):
         raise UnknownJob("This job is over, and its results were taken or refused. Ask for it as a new one.")
     _check_room(service, session)
     _check_images(service, request, envelope)
@@ -114,7 +150,7 @@ def _ack(service: Service, connection: Connection, envelope: Envelope, now: floa
     acked = JobAcked(job_id=job_id)
     job = session.jobs.get(job_id)
     if job is None:
-        service.keeping.acknowledge_unknown(session.session_id, job_id)
+        service.keeping.acknowledge_unknown(session, job_id)
         service.keeping.sync(lambda: service.reply(connection, acked, envelope))
         return
 
@@ -134,7 +170,7 @@ def _ping(service: Service, connection: Connection, envelope: Envelope, _now: fl
 
 
 def _inspect(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
-    service.reply(connection, _report(service, now), envelope)
+    service.reply(connection, _report(service, connection.principal, now), envelope)
 
 
 def _shut_down(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
@@ -142,15 +178,15 @@ def _shut_down(service: Service, connection: Connection, envelope: Envelope, now
     service.reply(connection, DaemonStopping(), envelope)
 
 
-HANDLERS: dict[type, Handler] = {
-    Hello: _hello,
-    SubmitJob: _submit,
-    CancelJob: _cancel,
-    FetchJob: _fetch,
-    AckJob: _ack,
-    Ping: _ping,
-    InspectDaemon: _inspect,
-    ShutDown: _shut_down,
+OPERATIONS: dict[type, Operation] = {
+    Hello: Operation(Permission.ANYONE, _hello),
+    SubmitJob: Operation(Permission.SESSION, _submit),
+    CancelJob: Operation(Permission.SESSION, _cancel),
+    FetchJob: Operation(Permission.SESSION, _fetch),
+    AckJob: Operation(Permission.SESSION, _ack),
+    Ping: Operation(Permission.SESSION, _ping),
+    InspectDaemon: Operation(Permission.SESSION, _inspect),
+    ShutDown: Operation(Permission.ADMIN, _shut_down),
 }
 """Every message a client may send. Other known types are the daemon's to send."""
 
@@ -222,7 +258,8 @@ def _seed(request: SubmitJob) -> int:
     return secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
 
 
-def _report(service: Service, now: float) -> DaemonReport:
+def _report(service: Service, principal: str, now: float) -> DaemonReport:
+    """The daemon as ``principal`` may see it: all sessions for its own user, their own for others."""
     return DaemonReport(
         daemon_id=service.daemon_id,
         product_version=PRODUCT_VERSION,
@@ -232,5 +269,7 @@ def _report(service: Service, now: float) -> DaemonReport:
         worker_restarts=service.worker_restarts,
         engines=service.engines or (),
         broken_engines=service.broken_engines,
-        sessions=tuple(session.report for session in service.sessions.values()),
+        sessions=tuple(
+            session.report for session in service.sessions.values() if principal in (LOCAL, session.principal)
+        ),
     )

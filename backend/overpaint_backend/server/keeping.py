@@ -15,7 +15,7 @@ from overpaint_backend.durability.orders import Ended, Made, Order, Pixels, Take
 from overpaint_backend.durability.retention import Kept, expired
 from overpaint_backend.jobs.model import Job, JobKey, Result
 from overpaint_protocol.errors import ImageError, OverpaintError
-from overpaint_protocol.messages import JobId, JobState, SessionId
+from overpaint_protocol.messages import JobId, JobState
 from overpaint_protocol.pixels import Bytes
 
 from .sessions import Session
@@ -56,6 +56,7 @@ class Keeping:
         order = kept.order
         job = Job(
             key=kept.key,
+            principal=order.principal,
             session_id=order.session_id,
             request=order.request,
             payload=(),
@@ -101,6 +102,7 @@ class Keeping:
         def order(pixels: Pixels) -> Order:
             return Order(
                 session_id=job.session_id,
+                principal=job.principal,
                 editor=editor,
                 request=job.request,
                 engine=job.engine,
@@ -153,20 +155,20 @@ class Keeping:
 
     def acknowledge(self, job: Job, now: float, then: Callable[[OverpaintError | None], None]) -> None:
         """Drop a job whose client has taken or refused its results; it will not be done again."""
-        taken = Taken(job.session_id, job.request.job_id, self._keeper.time_s(now))
+        taken = Taken(job.principal, job.session_id, job.request.job_id, self._keeper.time_s(now))
         self._keeper.forget(job.key, job.request.variants, taken, then)
 
     def drop(self, job: Job) -> None:
         """Drop a job that nobody will ask for."""
         self._keeper.forget(job.key, job.request.variants, None, lambda _: None)
 
-    def was_taken(self, session_id: SessionId, job_id: JobId) -> bool:
+    def was_taken(self, session: Session, job_id: JobId) -> bool:
         """Whether that job was acknowledged before."""
-        return self._keeper.was_taken(session_id, job_id)
+        return self._keeper.was_taken(session.principal, session.session_id, job_id)
 
-    def acknowledge_unknown(self, session_id: SessionId, job_id: JobId) -> None:
+    def acknowledge_unknown(self, session: Session, job_id: JobId) -> None:
         """A job was acknowledged that is not here, and is not to be done should it still come."""
-        self._keeper.remember_unknown(session_id, job_id)
+        self._keeper.remember_unknown(session.principal, session.session_id, job_id)
 
     def forgotten(self, job: Job) -> None:
         """The daemon has no record of the job any more."""

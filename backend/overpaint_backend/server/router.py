@@ -44,9 +44,10 @@ class Sent(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message. peer: libzmq's name for the connection, never used twice."""
+    """A message. peer: libzmq's name for the connection, never used twice. principal: who it has proved to come from."""
 
     peer: bytes
+    principal: str
     frames: tuple[memoryview, ...]
 
 
@@ -115,7 +116,9 @@ class Router:
             if previous is not None and previous != peer:
                 self._gone.append(previous)
             self._peers[descriptor] = peer
-            incoming.append(Incoming(peer, tuple(frame.buffer for frame in frames[1:])))
+            incoming.append(
+                Incoming(peer, str(frames[0].get("User-Id")), tuple(frame.buffer for frame in frames[1:]))
+            )
         return incoming
 
     def take_gone(self) -> list[bytes]:

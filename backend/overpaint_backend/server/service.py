@@ -22,7 +22,6 @@ from overpaint_protocol import framing
 from overpaint_protocol.errors import (
     CapacityError,
     DaemonError,
-    HelloExpected,
     OverpaintError,
     TooLarge,
     UnknownType,
@@ -35,7 +34,6 @@ from overpaint_protocol.messages import (
     EngineInfo,
     ErrorInfo,
     ErrorReply,
-    Hello,
     JobAccepted,
     JobDone,
     JobFailed,
@@ -48,10 +46,10 @@ from overpaint_protocol.messages import (
 from overpaint_protocol.pixels import Bytes
 from overpaint_protocol.version import FEATURES, PRODUCT_VERSION
 
-from .handlers import HANDLERS
+from .handlers import OPERATIONS
 from .keeping import Keeping, Replay
 from .queue import JobQueue
-from .router import Sent
+from .router import Incoming, Sent
 from .sessions import Connection, Session
 
 __all__ = ["Send", "Service"]
@@ -89,7 +87,8 @@ class Service:
         self.started_at = now
         self.engines: tuple[EngineInfo, ...] | None = None
         self.broken_engines: tuple[BrokenEngine, ...] = ()
-        self.sessions: dict[SessionId, Session] = {}
+        self.sessions: dict[tuple[str, SessionId], Session] = {}
+        """By principal and id."""
         self.is_stopping = False
         self.keeping = Keeping(keeper, settings, now)
         self._queue = JobQueue(settings.cancel_grace_s, executor, self.keeping, self._tell)
@@ -106,9 +105,10 @@ class Service:
 
     # ------------------------------------------------------------ from the loop
 
-    def on_message(self, peer: bytes, frames: Sequence[memoryview], now: float) -> None:
+    def on_message(self, incoming: Incoming, now: float) -> None:
         """A client sent something."""
-        connection = self._connections.setdefault(peer, Connection(peer))
+        peer, principal, frames = incoming.peer, incoming.principal, incoming.frames
+        connection = self._connections.setdefault(peer, Connection(peer, principal))
         envelope: Envelope | None = None
         try:
             length = sum(len(frame) for frame in frames)
@@ -118,12 +118,11 @@ class Service:
                     "Select a smaller area."
                 )
             envelope = framing.decode(frames)
-            handler = HANDLERS.get(type(envelope.message))
-            if handler is None:
+            operation = OPERATIONS.get(type(envelope.message))
+            if operation is None:
                 raise UnknownType(f"{type_name(envelope.message)!r} is for the daemon to send.")
-            if connection.session is None and not isinstance(envelope.message, Hello):
-                raise HelloExpected("This connection has no session yet. The plug-in has to say hello first.")
-            handler(self, connection, envelope, now)
+            operation.permission.check(connection)
+            operation.handle(self, connection, envelope, now)
         except OverpaintError as error:
             self._refuse(connection, frames, envelope, error, now)
         except Exception:  # the border of the daemon: a defect in one answer must not end the others' work
@@ -170,7 +169,7 @@ class Service:
             self.keeping.drop(job)
             self.forget_job(job)
         for session in [s for s in self.sessions.values() if s.lost_at is not None and not s.jobs]:
-            del self.sessions[session.session_id]
+            del self.sessions[session.principal, session.session_id]
         if self._is_busy:
             self._busy_at = now
 
@@ -206,7 +205,9 @@ class Service:
     def _restore(self, now: float) -> None:
         """Take over what earlier daemons left. Its clients are away until they say hello."""
         for job, kept in self.keeping.restore(now):
-            session = self.sessions.setdefault(job.session_id, Session(job.session_id, lost_at=now))
+            session = self.sessions.setdefault(
+                (job.principal, job.session_id), Session(job.principal, job.session_id, lost_at=now)
+            )
             session.editor = kept.order.editor
             session.jobs[job.request.job_id] = job
             self._queue.restore(job, kept.attempts, now)
@@ -233,17 +234,17 @@ class Service:
         """Bytes of pictures and results held for all sessions."""
         return sum(session.kept_bytes for session in self.sessions.values())
 
-    def open_session(self, session_id: SessionId) -> Session:
-        """The session of that id, made if there is none.
+    def open_session(self, principal: str, session_id: SessionId) -> Session:
+        """The principal's session of that id, made if there is none.
 
         Raises:
             CapacityError: there are too many.
         """
-        session = self.sessions.get(session_id)
+        session = self.sessions.get((principal, session_id))
         if session is None:
             if sum(other.is_in_use for other in self.sessions.values()) >= self.settings.max_sessions:
                 raise CapacityError("Too many editors use the daemon at once. Close one and try again.")
-            session = self.sessions[session_id] = Session(session_id)
+            session = self.sessions[principal, session_id] = Session(principal, session_id)
         return session
 
     def welcome(self, connection: Connection, re: str, minor: int, now: float) -> None:
@@ -289,6 +290,7 @@ class Service:
         """Take note of a job; ``submit`` does the rest."""
         job = Job(
             key=self._queue.next_key(),
+            principal=session.principal,
             session_id=session.session_id,
             request=request,
             payload=payload,
@@ -317,8 +319,9 @@ class Service:
                 for message, pixels in job.replay():
                     self._tell(job, message, pixels)
 
-        self.keeping.accept(job, self.sessions[job.session_id].editor, kept)
-        if job.request.job_id in self.sessions[job.session_id].jobs:
+        session = self.sessions[job.principal, job.session_id]
+        self.keeping.accept(job, session.editor, kept)
+        if job.request.job_id in session.jobs:
             self._queue.schedule(job, now)
 
     def cancel(self, job: Job, now: float) -> None:
@@ -329,7 +332,7 @@ class Service:
         """Drop an ended job and its results, if that has not been done."""
         self._queue.forget(job)
         self.keeping.forgotten(job)
-        session = self.sessions.get(job.session_id)
+        session = self.sessions.get((job.principal, job.session_id))
         if session is not None:
             session.jobs.pop(job.request.job_id, None)
 
@@ -370,7 +373,7 @@ class Service:
         A client that has just come back may have missed variants and not have fetched them yet: the end of a job never comes
         before all of them.
         """
-        session = self.sessions.get(job.session_id)
+        session = self.sessions.get((job.principal, job.session_id))
         connection = None if session is None else session.connection
         if connection is None or not job.is_accepted:
             return

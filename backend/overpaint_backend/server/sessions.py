@@ -1,7 +1,8 @@
 """Connections and sessions: what the daemon remembers of its clients.
 
 A connection is one socket of a client and ends with it. A session outlives its connections and owns jobs; a new
-connection that knows the session's id takes it over.
+connection of the same principal that knows the session's id takes it over. A principal is who a connection has proved to come
+from: ``LOCAL`` for the daemon's own user, or somebody else's public key. Ids of sessions are a principal's own.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from overpaint_backend.jobs.model import Job, JobKey
+from overpaint_backend.jobs.model import LOCAL, Job, JobKey
 from overpaint_protocol.messages import JobId, JobState, SessionId, SessionReport
 from overpaint_protocol.pixels import Bytes
 
-__all__ = ["Connection", "ErrorBudget", "Outbox", "Session"]
+__all__ = ["LOCAL", "Connection", "ErrorBudget", "Outbox", "Session"]
 
 
 class ErrorBudget:
@@ -71,12 +72,14 @@ class Outbox:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """peer: libzmq's name for it. session: None until ``hello``, and again once another connection has it.
+    """peer: libzmq's name for it. principal: who it has proved to come from.
 
+    session: None until ``hello``, and again once another connection has it.
     variants_told: variants of unfinished jobs that were sent on it.
     """
 
     peer: bytes
+    principal: str
     session: Session | None = None
     variants_told: set[tuple[JobKey, int]] = field(default_factory=set)
     outbox: Outbox = field(default_factory=Outbox)
@@ -85,8 +88,9 @@ class Connection:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """A client. jobs: what it submitted and has not acknowledged, oldest first. lost_at: when it left, if it has."""
+    """A client. principal: whose it is. jobs: what it submitted and has not acknowledged, oldest first. lost_at: when it left, if it has."""
 
+    principal: str
     session_id: SessionId
     editor: str = ""
     preview_bytes: int = 0

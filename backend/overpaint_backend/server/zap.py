@@ -1,7 +1,7 @@
 """Who may connect: ZeroMQ's authentication protocol (RFC 27) for PLAIN, one token for each domain.
 
 libzmq asks before it lets any frame of a new connection through. The answers are given on the daemon's only
-thread, between two turns of its loop.
+thread, between two turns of its loop, and name the principal, which libzmq then gives out with every message as ``User-Id``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import hmac
 import logging
 
 import zmq
+
+from overpaint_backend.jobs.model import LOCAL
 
 __all__ = ["Authenticator"]
 
@@ -55,6 +57,6 @@ class Authenticator:
         if len(request) == _REQUEST_FRAMES and request[0] == _VERSION and request[5] == b"PLAIN":
             token = self._tokens.get(request[2])
             if token is not None and hmac.compare_digest(token, request[7]):
-                return [_VERSION, request_id, b"200", b"OK", b"overpaint", b""]
+                return [_VERSION, request_id, b"200", b"OK", LOCAL.encode(), b""]
         _log.debug("a connection was refused")
         return [_VERSION, request_id, b"400", b"The token is not accepted", b"", b""]
