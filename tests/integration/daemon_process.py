@@ -87,17 +87,21 @@ class DaemonProcess:
         self.process = process
         self.environ = environ
         self.folder = folder
+        self.state = Path(environ["OVERPAINT_STATE_DIR"])
         self._clients: list[Client] = []
 
     @classmethod
-    def spawn(cls, folder: Path, *, environ: dict[str, str] | None = None, **settings) -> DaemonProcess:
+    def spawn(
+        cls, folder: Path, *, environ: dict[str, str] | None = None, main: str = _MAIN, **settings
+    ) -> DaemonProcess:
         """Start one without waiting.
 
-        environ: variables it gets beside ``daemon_environ``. settings: replace fields of DaemonSettings.
+        environ: variables it gets beside ``daemon_environ``. main: the program; its first argument are the settings.
+        settings: replace fields of DaemonSettings.
         """
         environ = {**daemon_environ(folder), **(environ or {})}
         process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, json.dumps(settings)],
+            [sys.executable, "-c", main, json.dumps(settings)],
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -106,9 +110,9 @@ class DaemonProcess:
         return cls(process, environ, folder)
 
     @classmethod
-    def start(cls, folder: Path, *, environ: dict[str, str] | None = None, **settings) -> DaemonProcess:
+    def start(cls, folder: Path, **how) -> DaemonProcess:
         """Start one as ``spawn`` does, and wait until it listens."""
-        daemon = cls.spawn(folder, environ=environ, **settings)
+        daemon = cls.spawn(folder, **how)
         try:
             wait_until(daemon.is_listening, "the daemon listens")
         except BaseException:
@@ -118,11 +122,11 @@ class DaemonProcess:
 
     @property
     def connection_path(self) -> Path:
-        return self.folder / "state" / "daemon.json"
+        return self.state / "daemon.json"
 
     @property
     def log(self) -> str:
-        return (self.folder / "state" / "daemon.log").read_text(encoding="utf-8")
+        return (self.state / "daemon.log").read_text(encoding="utf-8")
 
     @property
     def info(self) -> ConnectionInfo:
