@@ -96,4 +96,4 @@ class SteppedDisk:
 
 
 def _pixels(payload):
-    return Pixels(frames=tuple(len(frame) for frame in payload), digest="")
+    return Pixels(frames=tuple(len(frame) for frame in payload), checksums=tuple(0 for _ in payload))

@@ -38,7 +38,7 @@ def order(**changes):
         "engine": "painter",
         "seed": 7,
         "preview_bytes": 1,
-        "pixels": Pixels(frames=(64, 16), digest="aa"),
+        "pixels": Pixels(frames=(64, 16), checksums=(1, 2**32 - 1)),
         **changes,
     }
     return Order(**fields)
@@ -47,7 +47,7 @@ def order(**changes):
 PARTS = [
     order(),
     Attempts(count=2),
-    Made(variant=job_variant(), pixels=Pixels(frames=(4,), digest="bb")),
+    Made(variant=job_variant(), pixels=Pixels(frames=(4,), checksums=(3,))),
     Ended(
         state=JobState.FAILED,
         engine="painter",
@@ -112,7 +112,7 @@ def test_every_flipped_byte_is_noticed(tmp_path):
 def test_what_nobody_names_is_swept_away(tmp_path):
     spool = Spool(tmp_path)
     spool.write("1-0", (b"a",))
-    (tmp_path / "2-0.new").write_bytes(b"cut sh")
+    (tmp_path / "2-0").write_bytes(b"cut sh")
     (tmp_path / "3-order").write_bytes(b"orphan")
     assert spool.sweep(["1-0", "9-0"]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["1-0"]

@@ -16,10 +16,10 @@ __all__ = ["Attempts", "Ended", "KeptTimeNote", "Made", "Order", "Part", "Pixels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """A file of the spool. frames: the length of each payload frame, in bytes. digest: BLAKE2b-256 of all, in hex."""
+    """A file of the spool. frames: the length of each payload frame, in bytes. checksums: the CRC-32 of each."""
 
     frames: tuple[int, ...]
-    digest: str
+    checksums: tuple[int, ...]
 
     @property
     def byte_length(self) -> int:

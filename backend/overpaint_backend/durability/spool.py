@@ -1,15 +1,18 @@
-"""Files of pixels: written whole or not at all, and never handed out damaged.
+"""Files of pixels: on the disk before anything names them, and never handed out damaged.
 
-A file gets its name only after its bytes are on the disk, so one that was cut short by a crash has none. What is read is
-held against the digest that the journal has of it.
+A file counts from the moment the journal names it, which is after ``write`` has returned; one that a crash cut short is named
+by nobody and swept away at the next start. What is read is held against the checksums that the journal has of it: a CRC-32
+of each frame, which finds every flip of up to three bits and all but one in 4 billion of other damage. They are no protection
+against a forger, who could write the journal as well; the folder is its owner's alone. A cryptographic digest took as long as
+writing and flushing together.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
+import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -20,7 +23,8 @@ from .orders import Pixels
 
 __all__ = ["Spool", "sync_folder"]
 
-_UNFINISHED = ".new"
+_FLUSH_BYTES = 4 << 20
+"""The disk begins to work when it has this much; it is done soon after the last byte then, and not long after."""
 
 
 class Spool:
@@ -39,25 +43,22 @@ class Spool:
         Raises:
             OSError: they are not, and nothing of them is left.
         """
-        path, fresh = self._folder / name, self._folder / f"{name}{_UNFINISHED}"
-        digest = hashlib.blake2b(digest_size=32)
+        path = self._folder / name
         try:
             descriptor = os.open(
-                fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600
+                path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600
             )
-            with open(descriptor, "wb", buffering=0) as out:  # noqa: PTH123 - keeps the descriptor's mode
-                for frame in frames:
-                    digest.update(frame)
-                    _write_all(out.fileno(), frame)
-                os.fsync(out.fileno())
-            fresh.replace(path)
+            try:
+                checksums = _write_all(descriptor, frames)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
             sync_folder(self._folder)
         except OSError:
-            for left in (fresh, path):
-                with contextlib.suppress(OSError):
-                    left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             raise
-        return Pixels(frames=tuple(len(frame) for frame in frames), digest=digest.hexdigest())
+        return Pixels(frames=tuple(len(frame) for frame in frames), checksums=checksums)
 
     def read(self, name: str, pixels: Pixels) -> tuple[Bytes, ...]:
         """The frames that were written as ``name``.
@@ -69,14 +70,14 @@ class Spool:
             data = (self._folder / name).read_bytes()
         except OSError as error:
             raise _damaged(f"{name}: {error.strerror}") from error
-        if (
-            len(data) != pixels.byte_length
-            or hashlib.blake2b(data, digest_size=32).hexdigest() != pixels.digest
-        ):
-            raise _damaged(f"{name}: the digest differs")
+        if len(data) != pixels.byte_length:
+            raise _damaged(f"{name}: {len(data)} bytes instead of {pixels.byte_length}")
         view, frames, start = memoryview(data), [], 0
-        for length in pixels.frames:
-            frames.append(view[start : start + length])
+        for length, checksum in zip(pixels.frames, pixels.checksums, strict=True):
+            frame = view[start : start + length]
+            if zlib.crc32(frame) != checksum:
+                raise _damaged(f"{name}: the checksum of frame {len(frames)} differs")
+            frames.append(frame)
             start += length
         return tuple(frames)
 
@@ -104,10 +105,31 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, frame: Bytes) -> None:
-    left = memoryview(frame).cast("B")
-    while left:
-        left = left[os.write(descriptor, left) :]
+def _write_all(descriptor: int, frames: Sequence[Bytes]) -> tuple[int, ...]:
+    """Write ``frames`` and have the disk begin with them meanwhile; returns their checksums."""
+    checksums: list[int] = []
+    end = begun = 0
+    for frame in frames:
+        checksums.append(zlib.crc32(frame))
+        left = memoryview(frame).cast("B")
+        end += len(left)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        if end - begun >= _FLUSH_BYTES:
+            _begin_flush(descriptor, begun, end - begun)
+            begun = end
+    return tuple(checksums)
+
+
+def _begin_flush(descriptor: int, start: int, length: int) -> None:
+    """Where the system knows how, have it write that part out without waiting for it.
+
+    Linux does so before it drops pages that are said not to be needed, and these are not: they are read again only when an
+    editor comes back for them.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):  # a hint; fsync has the last word
+            os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_DONTNEED)
 
 
 def _damaged(detail: str) -> ImageError:
