@@ -328,17 +328,18 @@ def test_a_submit_that_its_own_ack_has_overtaken_is_not_done(start):
 # ---------------------------------------------------------------- nothing is promised before it is true
 
 
-def test_nothing_is_said_before_it_is_on_the_disk(start):
+def test_nothing_is_promised_before_it_is_on_the_disk_and_pixels_do_not_wait(start):
     disk = SteppedDisk(is_prompt=False)
     daemon = start(disk=disk)
     daemon.hello(b"A")
     assert daemon.send(b"A", submit(), pixels()) == []
     assert len(daemon.executor.runs) == 1, "the engine does not wait for the disk"
     daemon.worker(variant(1), (RESULTS[0],))
-    assert daemon.take(b"A") == []
+    (made,) = daemon.take(b"A")
+    assert made.variant == 0
     disk.step()
-    accepted, _, made = daemon.take(b"A")
-    assert (accepted, made.variant) == (JobAccepted(job_id="job-1", position=0), 0)
+    accepted, progress = daemon.take(b"A")
+    assert (accepted, progress.state) == (JobAccepted(job_id="job-1", position=0), JobState.RUNNING)
     daemon.worker(RunOver(run=1))
     assert daemon.take(b"A") == []
     disk.finish()
@@ -350,6 +351,20 @@ def test_nothing_is_said_before_it_is_on_the_disk(start):
     assert daemon.send(b"A", CancelJob(job_id="job-2")) == []
     disk.finish()
     assert daemon.take(b"A")[-1] == JobCancelled(job_id="job-2", state=JobState.CANCELLED)
+
+
+def test_a_variant_made_while_its_client_was_away_comes_with_the_acceptance(start):
+    disk = SteppedDisk(is_prompt=False)
+    daemon = start(disk=disk)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(variants=2), pixels())
+    daemon.service.on_gone(b"A", daemon.now)
+    daemon.worker(variant(1, 0), (RESULTS[0],))
+    daemon.hello(b"B")
+    daemon.worker(variant(1, 1), (RESULTS[1],))
+    assert [message.variant for message in daemon.take(b"B")] == [1]
+    disk.step()
+    assert [m.variant for m in daemon.take(b"B") if isinstance(m, JobVariant)] == [0]
 
 
 def test_a_client_that_comes_back_before_its_job_is_on_the_disk_submits_again_and_hears_all(start):
@@ -583,7 +598,8 @@ def test_a_refusal_that_comes_while_the_job_runs_stops_it(start, tmp_path):
     daemon.worker(variant(1, 0), (RESULTS[0],))
     disk.failures.append(FULL)
     disk.finish()
-    assert [type(message) for message in daemon.take(b"A")] == [ErrorReply]
+    assert [type(message) for message in daemon.take(b"A")] == [JobVariant, ErrorReply]
+    assert daemon.service.sessions["anna"].connection.variants_told == set()
     assert daemon.executor.cancelled == [1]
     daemon.worker(RunOver(run=1))
     assert files(tmp_path) == []

@@ -316,8 +316,8 @@ class Service:
             job.is_accepted = True
             self.reply(connection, JobAccepted(job_id=job.request.job_id, position=position), envelope)
             if not job.state.is_final:  # how it ended is told when that is on the disk, too
-                for message, pixels in job.replay():
-                    self._tell(job, message, pixels)
+                self._tell(job, job.progress, ())
+                self._tell_missed(job)
 
         session = self.sessions[job.principal, job.session_id]
         self.keeping.accept(job, session.editor, kept)
@@ -335,6 +335,8 @@ class Service:
         session = self.sessions.get((job.principal, job.session_id))
         if session is not None:
             session.jobs.pop(job.request.job_id, None)
+            if session.connection is not None:
+                session.connection.forget_told(job)
 
     # ------------------------------------------------------------ what can be asked for
 
@@ -375,20 +377,25 @@ class Service:
         """
         session = self.sessions.get((job.principal, job.session_id))
         connection = None if session is None else session.connection
-        if connection is None or not job.is_accepted:
+        if connection is None:
             return
+        if not job.is_accepted and not isinstance(message, JobVariant):
+            return  # told with or after the acceptance; pixels alone do not wait for the disk
         if isinstance(message, (JobDone, JobFailed)):
-            for result in job.results:
-                if (
-                    job.key,
-                    result.message.variant,
-                ) not in connection.variants_told and result.payload is not None:
-                    self._push(connection, result.message, result.payload)
+            self._tell_missed(job)
         self._push(connection, message, payload)
         if isinstance(message, JobVariant):
             connection.variants_told.add((job.key, message.variant))
         elif isinstance(message, (JobDone, JobFailed)):
-            connection.variants_told -= {(job.key, result.message.variant) for result in job.results}
+            connection.forget_told(job)
+
+    def _tell_missed(self, job: Job) -> None:
+        """Send the variants that the session's present connection has not had."""
+        for result in job.results:
+            session = self.sessions[job.session_id]
+            is_told = session.connection is not None and session.connection.has_been_told(job, result)
+            if result.payload is not None and not is_told:
+                self._tell(job, result.message, result.payload)
 
     def _push(
         self, connection: Connection, message: object, payload: tuple[Bytes, ...] = (), re: str | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from overpaint_backend.jobs.model import LOCAL, Job, JobKey
+from overpaint_backend.jobs.model import LOCAL, Job, JobKey, Result
 from overpaint_protocol.messages import JobId, JobState, SessionId, SessionReport
 from overpaint_protocol.pixels import Bytes
 
@@ -84,6 +84,14 @@ class Connection:
     variants_told: set[tuple[JobKey, int]] = field(default_factory=set)
     outbox: Outbox = field(default_factory=Outbox)
     errors: ErrorBudget = field(default_factory=ErrorBudget)
+
+    def has_been_told(self, job: Job, result: Result) -> bool:
+        """Whether that variant was sent on it."""
+        return (job.key, result.message.variant) in self.variants_told
+
+    def forget_told(self, job: Job) -> None:
+        """Nothing more will be said of the job."""
+        self.variants_told -= {(job.key, result.message.variant) for result in job.results}
 
 
 @dataclass(slots=True, eq=False)
