@@ -11,7 +11,7 @@ from overpaint_protocol.errors import InvalidImage
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
-from .blocks import each_block
+from .blocks import each_block, row_blocks
 from .mask import bounds, window
 from .profiles import conversion
 from .raster import LARGEST_COMPONENT, Raster, component_dtype
@@ -50,27 +50,37 @@ def decode(
     else:
         order = (2, 1, 0) if pixel_format.value.startswith("bgra") else (0, 1, 2)
     rgb = np.empty((size.height, size.width, 3), np.float32)
-    alpha = np.empty((size.height, size.width), np.float32)
+    if is_opaque := pixel_format is PixelFormat.GRAY8 or _is_full(pixels[..., -1]):
+        # One row for all: most pictures are opaque, and a plane of ones is large.
+        alpha = np.broadcast_to(np.ones(size.width, np.float32), rgb.shape[:2])
+    else:
+        alpha = np.empty(rgb.shape[:2], np.float32)
 
     def read(rows: slice) -> None:
-        rgb[rows] = to_working(_read(pixels[rows], order))
-        if pixel_format is PixelFormat.GRAY8:
-            alpha[rows] = 1
-        else:
-            np.clip(_read(pixels[rows], (-1,))[..., 0], 0, 1, out=alpha[rows])
+        components = rgb[rows] if len(order) == 3 else np.empty((*rgb[rows].shape[:2], 1), np.float32)
+        # Channel by channel, which is quickest.
+        for index, channel in enumerate(order):
+            components[..., index] = pixels[rows, :, channel]
+        rgb[rows] = to_working(_scaled(components, pixels.dtype))
+        if not is_opaque:
+            alpha[rows] = pixels[rows, :, -1]
+            np.clip(_scaled(alpha[rows], pixels.dtype), 0, 1, out=alpha[rows])
 
     each_block(size.height, size.width, read)
     return Raster(rgb, alpha)
 
 
-def _read(pixels: NDArray, channels: tuple[int, ...]) -> NDArray[np.float32]:
-    """(h, w, C) float32 of some ``channels`` of pixels, integers as 0 to 1. Channel by channel, which is quickest."""
-    values = np.empty((*pixels.shape[:2], len(channels)), np.float32)
-    for index, channel in enumerate(channels):
-        values[..., index] = pixels[..., channel]
-    if pixels.dtype.kind == "f":
+def _is_full(channel: NDArray) -> bool:
+    """Whether a (H, W) channel of pixels is 1 everywhere, or more."""
+    full = 1 if channel.dtype.kind == "f" else np.iinfo(channel.dtype).max
+    return all(bool(channel[rows].min() >= full) for rows in row_blocks(*channel.shape))
+
+
+def _scaled(values: NDArray[np.float32], dtype: np.dtype) -> NDArray[np.float32]:
+    """What was read from ``dtype``, in place: integers as 0 to 1, floats made finite."""
+    if dtype.kind == "f":
         return np.clip(np.nan_to_num(values, copy=False), -LARGEST_COMPONENT, LARGEST_COMPONENT, out=values)
-    values /= np.float32(np.iinfo(pixels.dtype).max)
+    values /= np.float32(np.iinfo(dtype).max)
     return values
 
 

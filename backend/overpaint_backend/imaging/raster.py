@@ -22,7 +22,7 @@ class Raster:
 
     rgb: (H, W, 3) float32 in the working space: finite, encoded with the sRGB curve, outside [0, 1] where sRGB has no room
         for the document's color.
-    alpha: (H, W) float32 in [0, 1].
+    alpha: (H, W) float32 in [0, 1]; not to be written to, since where all is opaque its rows are one and the same.
     """
 
     rgb: NDArray[np.float32]
