@@ -599,7 +599,7 @@ def test_a_refusal_that_comes_while_the_job_runs_stops_it(start, tmp_path):
     disk.failures.append(FULL)
     disk.finish()
     assert [type(message) for message in daemon.take(b"A")] == [JobVariant, ErrorReply]
-    assert daemon.service.sessions["anna"].connection.variants_told == set()
+    assert daemon.session("anna").connection.variants_told == set()
     assert daemon.executor.cancelled == [1]
     daemon.worker(RunOver(run=1))
     assert files(tmp_path) == []

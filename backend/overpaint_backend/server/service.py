@@ -391,8 +391,8 @@ class Service:
 
     def _tell_missed(self, job: Job) -> None:
         """Send the variants that the session's present connection has not had."""
+        session = self.sessions[job.principal, job.session_id]
         for result in job.results:
-            session = self.sessions[job.session_id]
             is_told = session.connection is not None and session.connection.has_been_told(job, result)
             if result.payload is not None and not is_told:
                 self._tell(job, result.message, result.payload)
