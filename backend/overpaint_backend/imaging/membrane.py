@@ -65,16 +65,17 @@ class Field:
         cells = np.minimum((places / cell_px).astype(np.intp), np.array(grid) - 1)
         index = cells[:, 0] * grid[1] + cells[:, 1]
 
-        def gather(column: NDArray[np.floating]) -> NDArray[np.floating]:
-            flat = np.bincount(index, column * weights, grid[0] * grid[1])
-            return flat.reshape(grid).astype(np.float32)
+        def gather(columns: NDArray[np.floating]) -> NDArray[np.floating]:
+            """The weighted sums by cell of N rows of any shape."""
+            rows = (columns.reshape(len(index), -1) * weights[:, None]).astype(np.float32, copy=False)
+            length = rows.shape[1]
+            places = index[:, None] * length + np.arange(length)
+            sums = np.bincount(places.ravel(), rows.ravel(), grid[0] * grid[1] * length)
+            return sums.reshape(*grid, *columns.shape[1:]).astype(np.float32)
 
         series = values[None] if noise is None else np.concatenate((values[None], noise))
-        channels = values.shape[1]
-        sums = np.stack(
-            [gather(one[:, channel]) for one in series for channel in range(channels)], axis=-1
-        ).reshape(*grid, len(series), channels)
-        return cls(cell_px, _push(sums, gather(np.ones_like(weights)))[..., 0, :])
+        counts = gather(np.ones_like(weights))
+        return cls(cell_px, _push(gather(np.moveaxis(series, 0, 1)), counts)[..., 0, :])
 
     @property
     def is_flat_zero(self) -> bool:
@@ -83,8 +84,8 @@ class Field:
 
     def rows(self, shape: tuple[int, int]) -> _Rows:
         """Read the field row by row over a picture of ``shape``."""
-        across = stretch(shape[1], self.values.shape[1], self.cell_px) @ self.values
-        flat = across.reshape(len(across), -1)
+        across = np.tensordot(stretch(shape[1], self.values.shape[1], self.cell_px), self.values, (1, 1))
+        flat = across.swapaxes(0, 1).reshape(len(self.values), -1)
         return _Rows(stretch(shape[0], self.values.shape[0], self.cell_px), flat)
 
 
@@ -108,10 +109,13 @@ def stretch(length: int, cells: int, cell_px: int) -> NDArray[np.floating]:
     at = (np.arange(length) + 0.5) / cell_px - 0.5
     nearest = np.rint(at).astype(np.intp)
     off = at - nearest
-    weights = np.zeros((length, cells), np.float32)
-    for shift, weight in ((-1, (0.5 - off) ** 2 / 2), (0, 0.75 - off**2), (1, (0.5 + off) ** 2 / 2)):
-        np.add.at(weights, (np.arange(length), np.clip(nearest + shift, 0, cells - 1)), weight)
-    return weights
+    # With a cell more at both ends, which then go to those beside them.
+    weights = np.zeros((length, cells + 2), np.float32)
+    for shift, weight in enumerate(((0.5 - off) ** 2 / 2, 0.75 - off**2, (0.5 + off) ** 2 / 2)):
+        weights[np.arange(length), nearest + shift] = weight
+    weights[:, 1] += weights[:, 0]
+    weights[:, -2] += weights[:, -1]
+    return weights[:, 1:-1]
 
 
 def _push(sums: NDArray[np.floating], counts: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -128,44 +132,50 @@ def _push(sums: NDArray[np.floating], counts: NDArray[np.floating]) -> NDArray[n
         flat = coarse.reshape(*coarse.shape[:2], -1)
         base = stretch(width, coarse.shape[1], 2) @ np.tensordot(stretch(height, coarse.shape[0], 2), flat, 1)
         base = base.reshape(sums.shape)
+    # Few cells of a large grid have any values.
+    seen = counts > 0
+    count = counts[seen][:, None, None]
     # A cell with one value or two says less than one with a row of them.
-    own = (sums - base * counts[..., None, None]) / (counts[..., None, None] + 1)
-    if sums.shape[2] == 1:
-        return base + own
-    own[:, :, 0] *= _worth(own, counts > 0)[..., None]
-    return base + own
+    own = (sums[seen] - base[seen] * count) / (count + 1)
+    if sums.shape[2] > 1:
+        own[:, 0] *= _worth(own, seen)[:, None]
+    base[seen] += own
+    return base
 
 
 def _worth(own: NDArray[np.floating], seen: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """How much of the first series' own differences, (h, w), 0 to 1, is more than chance; the other series are chance.
+    """How much of the first series' own differences, (n, 1 + K, C) of the cells ``seen``, is more than chance, (n,) 0 to 1.
 
-    Asked of all cells together first, so that one edge of the picture that ends here is not enough. A few cells are no
-    witnesses: what all values have in common must be settled before.
+    The other series are chance. Asked of all cells together first, so that one edge of the picture that ends here is not
+    enough. A few cells are no witnesses: what all values have in common must be settled before.
     """
+    if len(own) < _MIN_CELLS:
+        return np.zeros(len(own), np.float32)
     power = np.square(own).sum(axis=-1)
-    if np.count_nonzero(seen) < _MIN_CELLS:
-        return np.zeros(seen.shape, np.float32)
-    typical = np.quantile(power[seen], _SHARED_FRAC, axis=0)
+    typical = np.quantile(power, _SHARED_FRAC, axis=0)
     usual = typical[1:].max() + _FLOOR**2
     overall = max(0.0, 1 - _CLEAR_POWER * usual / max(typical[0], usual))
-    chance = (
-        _around(power[..., 1:].mean(axis=-1)) / np.maximum(_around(seen.astype(np.float32)), 1) + _FLOOR**2
-    )
-    power = np.maximum(power[..., 0], _FLOOR**2)
+    around = np.zeros(seen.shape, np.float32)
+    around[seen] = power[:, 1:].mean(axis=-1)
+    chance = _around(around)[seen] / np.maximum(_around(seen.astype(np.float32))[seen], 1) + _FLOOR**2
+    power = np.maximum(power[:, 0], _FLOOR**2)
     share = np.maximum(0, 1 - _CERTAIN_SIGMAS**2 * chance / power)
     return overall * share * np.minimum(1, np.sqrt(_MAX_POWER * typical[0] / power))
 
 
 def _around(plane: NDArray[np.floating]) -> NDArray[np.floating]:
     """Sums over 3 × 3 cells."""
-    padded = np.pad(plane, 1)
+    padded = np.zeros((plane.shape[0] + 2, plane.shape[1] + 2), np.float32)
+    padded[1:-1, 1:-1] = plane
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
 
 
 def _halve(array: NDArray[np.floating]) -> NDArray[np.floating]:
     """Sums over 2 × 2 cells; the last row and column are halves where the length is odd."""
-    height, width = array.shape[:2]
-    pad = ((0, height % 2), (0, width % 2), *((0, 0) for _ in array.shape[2:]))
-    even = np.pad(array, pad)
-    return even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    height, width = array.shape[0] // 2, array.shape[1] // 2
+    sums = array[::2, ::2].copy()
+    sums[:height] += array[1::2, ::2]
+    sums[:, :width] += array[::2, 1::2]
+    sums[:height, :width] += array[1::2, 1::2]
+    return sums

@@ -8,7 +8,6 @@ keeps its color.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,21 +63,23 @@ class _Profiles:
 class _Steps:
     """How colors change outwards between pixels of the profiles, beyond what the pixels before and after let expect.
 
-    valid: (N,) bool. level: (N, 3) mean of both colors. change: (N, 3).
+    The first of S steps on each profile is the one across the border, the others are usual ones.
+
+    valid: (S, N) bool. level: (S, 3, N) mean of both colors. change: (S, 3, N).
     """
 
     valid: NDArray[np.bool_]
     level: NDArray[np.floating]
     change: NDArray[np.floating]
 
-    def without_meant(self, usual: Sequence[_Steps]) -> _Steps:
-        """Only the steps that an engine's fault explains, over ``usual`` ones; none where most are larger than that."""
-        changes = np.concatenate([steps.change[steps.valid] for steps in usual])
+    def without_meant(self) -> _Steps:
+        """Only the first steps that an engine's fault explains, over usual ones; none where most are larger than that."""
+        changes = _entries(self.change[1:], self.valid[1:])
         noise = np.median(np.abs(changes)) if changes.size else np.float32(0)
-        is_fault = self.valid & (np.abs(self.change).max(axis=1) <= MEANT + _NOISE_RATIO * noise)
-        if 2 * is_fault.sum() < self.valid.sum():
+        is_fault = self.valid[0] & (np.abs(self.change[0]).max(axis=0) <= MEANT + _NOISE_RATIO * noise)
+        if 2 * is_fault.sum() < self.valid[0].sum():
             is_fault = np.zeros_like(is_fault)
-        return replace(self, valid=is_fault)
+        return replace(self, valid=np.concatenate((is_fault[None], self.valid[1:])))
 
 
 def plan_from_seam(scene: Scene, border: Border, *, is_corrected: bool) -> Correction:
@@ -94,91 +95,92 @@ def plan_from_seam(scene: Scene, border: Border, *, is_corrected: bool) -> Corre
         border, colors_at(scene.painted, border.inside), colors_at(scene.painted, border.outside)
     )
     rim_px = _rim(profiles)
-    jump, usual = _steps(profiles, rim_px)
-    tone = Tone.none() if is_corrected else _tone_of_jump(border, jump, usual)
-    profiles = replace(profiles, paint=tone.apply(profiles.paint))
-    softness_px = 0.0 if is_corrected else _softness(scene, border, tone)
-    most = _MOST_LEFT if is_corrected else np.inf
-    field = _jump_field(scene.hole.shape, border, *_steps(profiles, rim_px), most)
-    return Correction(tone, softness_px, [field], rim_px)
+    steps = _steps(profiles, rim_px)
+    if is_corrected:
+        return Correction(fields=[_jump_field(scene.hole.shape, border, steps, _MOST_LEFT)], rim_px=rim_px)
+    tone = _tone_of_jump(border, steps)
+    steps = _steps(replace(profiles, paint=tone.apply(profiles.paint)), rim_px)
+    field = _jump_field(scene.hole.shape, border, steps, np.inf)
+    return Correction(tone, _softness(scene, border, tone), [field], rim_px)
 
 
-def _tone_of_jump(border: Border, jump: _Steps, usual: Sequence[_Steps]) -> Tone:
-    """What a tone must do to even out ``jump`` beyond what it would do to the ``usual`` steps."""
+def _tone_of_jump(border: Border, steps: _Steps) -> Tone:
+    """What a tone must do to even out the first steps beyond what it would do to the usual ones."""
     tones = []
-    for steps in (jump, *usual):
+    for valid, level, change in zip(steps.valid, steps.level, steps.change, strict=True):
         # Means along the border: where paint is softer than the picture, single pixels look like less contrast.
-        cells = (border.places[steps.valid] / CELL_PX).astype(np.intp) @ np.array([1 << 16, 1])
+        cells = (border.places[valid] / CELL_PX).astype(np.intp) @ np.array([1 << 16, 1])
         _, index, counts = np.unique(cells, return_inverse=True, return_counts=True)
         if len(counts) >= _MIN_CELLS:
-            level, change = (
-                np.stack([np.bincount(index, column) / counts for column in array[steps.valid].T], axis=-1)
-                for array in (steps.level, steps.change)
+            means = (
+                np.stack([np.bincount(index, row) / counts for row in rows[:, valid]], axis=-1)
+                for rows in (level, change)
             )
-            tones.append(Tone.fit(level, change))
-        elif steps is jump:
+            tones.append(Tone.fit(*means))
+        elif not tones:
             return Tone.none()
     first, *others = tones
     return first.beyond(others) if others else Tone.none()
 
 
-def _jump_field(
-    shape: tuple[int, int], border: Border, jump: _Steps, usual: Sequence[_Steps], most: float
-) -> Field:
+def _jump_field(shape: tuple[int, int], border: Border, steps: _Steps, most: float) -> Field:
     # Whatever is still left after the tone and far from usual is an edge of the picture.
-    bound = _VISIBLE + _EDGE_RATIO * np.median(np.abs(np.concatenate([steps.change for steps in usual])))
+    bound = _VISIBLE + _EDGE_RATIO * np.median(np.abs(steps.change[1:]))
     bound = min(bound, np.float32(most))
-    values = np.where(jump.valid[:, None], np.clip(jump.change, -bound, bound), 0)
-    weights = jump.valid.astype(np.float32)
+    values = np.where(steps.valid[0], np.clip(steps.change[0], -bound, bound), np.float32(0))
+    weights = steps.valid[0].astype(np.float32)
     # Where a profile ends early its other steps speak for the missing ones.
-    counts = sum(steps.valid.astype(np.float32) for steps in usual)
-    power = sum(np.where(steps.valid[:, None], np.square(steps.change), 0) for steps in usual)
-    typical = np.sqrt(power / np.maximum(counts, 1)[:, None])
-    signs = np.where(np.arange(len(border)) % 2, np.float32(1), np.float32(-1))[:, None]
-    noise = [np.where(steps.valid[:, None], steps.change, typical * signs) for steps in usual]
+    usual, is_usual = steps.change[1:], steps.valid[1:, None]
+    power = np.square(usual).sum(axis=0, where=is_usual)
+    typical = np.sqrt(power / np.maximum(is_usual.sum(axis=0), 1))
+    signs = np.where(np.arange(len(border)) % 2, np.float32(1), np.float32(-1))
     # A rim that is blurred makes the steps at the border larger without any being a seam: then signs are by chance.
     blocks = np.arange(len(border)) // _SIGN_BLOCK
     coins = np.random.default_rng(0).integers(0, 2, (_SIGN_SERIES, blocks[-1] + 1)) * 2 - 1
-    noise += [values * coin[blocks, None] for coin in coins]
-    return Field.solve(shape, border.places, values, weights, np.stack(noise))
+    tossed = values * coins[:, None, blocks].astype(np.float32)
+    noise = np.concatenate((np.where(is_usual, usual, typical * signs), tossed))
+    return Field.solve(shape, border.places, values.T, weights, noise.swapaxes(1, 2))
 
 
-def _steps(profiles: _Profiles, rim_px: int) -> tuple[_Steps, list[_Steps]]:
+def _steps(profiles: _Profiles, rim_px: int) -> _Steps:
     """The step across the border, over the rim if that is spoiled, and as wide ones to both sides of it.
 
     An edge of a picture goes over several pixels, a seam over none: so what the slopes before and after a step let
     expect, as learnt from the steps beside the border, is no part of it.
     """
     border = profiles.border
-    line = np.concatenate((profiles.paint[:, ::-1], profiles.around), axis=1)
-    valid = np.concatenate((border.inside_valid[:, ::-1], border.outside_valid), axis=1)
+    # Pixels first and profiles last: what is done to one pixel of all profiles is done in a row.
+    line = np.concatenate((profiles.paint[:, ::-1], profiles.around), axis=1).transpose(1, 2, 0).copy()
+    valid = np.concatenate((border.inside_valid[:, ::-1], border.outside_valid), axis=1).T.copy()
     at = DEPTH_PX - 1 - rim_px
     inside = range(_SLOPES_PX, at - rim_px - _SLOPES_PX, 2)
     outside = range(DEPTH_PX + _SLOPES_PX, 2 * DEPTH_PX - 1 - rim_px - _SLOPES_PX, 2)
-    all_steps = [_step(line, valid, first, rim_px + 1) for first in (at, *inside, *outside)]
-    slopes = np.concatenate([slope[steps.valid].reshape(-1, _SLOPES_PX) for steps, slope in all_steps[1:]])
-    changes = np.concatenate([steps.change[steps.valid].ravel() for steps, _ in all_steps[1:]])
-    squares = slopes.T @ slopes + np.float32(1e-4) * np.eye(_SLOPES_PX, dtype=np.float32)
-    expect = np.linalg.solve(squares, slopes.T @ changes)
-    jump, *usual = [replace(steps, change=steps.change - slope @ expect) for steps, slope in all_steps]
-    return jump.without_meant(usual), usual
+    first = np.array((at, *inside, *outside))
+    last = first + rim_px + 1
+    level, change = (line[first] + line[last]) / 2, line[last] - line[first]
+    is_step = valid[first] & valid[last]
+    slopes = np.stack([_slope(line, valid, first - off, last + off) for off in range(_SLOPES_PX)])
+    known_slopes = np.stack([_entries(slope[1:], is_step[1:]) for slope in slopes])
+    known_changes = _entries(change[1:], is_step[1:])
+    squares = known_slopes @ known_slopes.T + np.float32(1e-4) * np.eye(_SLOPES_PX, dtype=np.float32)
+    for slope, share in zip(slopes, np.linalg.solve(squares, known_slopes @ known_changes), strict=True):
+        change -= slope * share
+    return _Steps(is_step, level, change).without_meant()
 
 
-def _step(
-    line: NDArray[np.floating], valid: NDArray[np.bool_], first: int, width: int
-) -> tuple[_Steps, NDArray[np.floating]]:
-    """The step from pixel ``first`` of the lines, ``width`` px wide, and the slopes nearby, (N, 3, ``_SLOPES_PX``)."""
-    last = first + width
-    steps = _Steps(
-        valid[:, first] & valid[:, last], (line[:, first] + line[:, last]) / 2, line[:, last] - line[:, first]
-    )
-    slopes = []
-    for off in range(_SLOPES_PX):
-        before = (line[:, first - off] - line[:, first - off - 1]) * valid[:, first - off - 1, None]
-        after = (line[:, last + off + 1] - line[:, last + off]) * valid[:, last + off + 1, None]
-        sides = valid[:, first - off - 1].astype(np.float32) + valid[:, last + off + 1]
-        slopes.append((before + after) / np.maximum(sides, 1)[:, None])
-    return steps, np.stack(slopes, axis=-1)
+def _slope(
+    line: NDArray[np.floating], valid: NDArray[np.bool_], first: NDArray[np.intp], last: NDArray[np.intp]
+) -> NDArray[np.floating]:
+    """(S, 3, N) the mean change from pixel to pixel of what is known just before pixels ``first`` and after ``last``."""
+    before, after = valid[first - 1], valid[last + 1]
+    rise = (line[first] - line[first - 1]) * before[:, None]
+    rise += (line[last + 1] - line[last]) * after[:, None]
+    return rise / np.maximum(before.astype(np.float32) + after, 1)[:, None]
+
+
+def _entries(array: NDArray[np.floating], valid: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """(M,) of (S, 3, N), where (S, N) is valid."""
+    return array[np.broadcast_to(valid[:, None], array.shape)]
 
 
 def _rim(profiles: _Profiles) -> int:
