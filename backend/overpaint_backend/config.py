@@ -42,6 +42,9 @@ class DaemonSettings:
     stop_s: how long telling clients and stopping the worker may take at the end.
     disk_s: how long writing down what is not yet on the disk may take at the end.
     heartbeat_s: interval of ZMTP's PING to clients; three without an answer end the connection.
+    listen: the address other machines reach the daemon at, ``tcp://ADDRESS:PORT``; empty for none.
+    remote_heartbeat_s: interval of ZMTP's PING to other machines. They tell from it whether the link is alive.
+    remote_silence_s: how long after a PING another machine may be silent. Long enough for a frame over a slow link.
     The other limits are those of ``messages.Limits``.
     """
 
@@ -70,10 +73,13 @@ class DaemonSettings:
     stop_s: float = 2.0
     disk_s: float = 10.0
     heartbeat_s: float = 5.0
+    listen: str = ""
+    remote_heartbeat_s: float = 1.0
+    remote_silence_s: float = 30.0
 
     @classmethod
     def from_environment(
-        cls, environ: Mapping[str, str] = os.environ, *, idle_exit_s: float | None = None
+        cls, environ: Mapping[str, str] = os.environ, *, idle_exit_s: float | None = None, listen: str = ""
     ) -> DaemonSettings:
         """The settings for this user.
 
@@ -85,7 +91,7 @@ class DaemonSettings:
             runtime = Path(environ["XDG_RUNTIME_DIR"]) / "overpaint"
         if environ.get(RUNTIME_DIR_VARIABLE):
             runtime = Path(environ[RUNTIME_DIR_VARIABLE])
-        return cls(state_dir=state, runtime_dir=runtime, idle_exit_s=idle_exit_s)
+        return cls(state_dir=state, runtime_dir=runtime, idle_exit_s=idle_exit_s, listen=listen)
 
     @property
     def limits(self) -> Limits:
@@ -122,6 +128,21 @@ class DaemonSettings:
     def jobs_dir(self) -> Path:
         """The jobs and results that outlive the daemon."""
         return self.state_dir / "jobs"
+
+    @property
+    def key_path(self) -> Path:
+        """The secret half of the key that other machines know the daemon by."""
+        return self.state_dir / "keys" / "daemon.key"
+
+    @property
+    def allowed_path(self) -> Path:
+        """The list of machines that may connect."""
+        return self.state_dir / "keys" / "allowed.json"
+
+    @property
+    def relay_path(self) -> Path:
+        """The key of this machine for a daemon elsewhere, and that daemon's."""
+        return self.state_dir / "keys" / "relay.json"
 
     @property
     def log_path(self) -> Path:

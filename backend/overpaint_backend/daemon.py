@@ -34,7 +34,8 @@ from .executors.base import WorkerSettings
 from .executors.process import ProcessExecutor
 from .recipes.offer import RecipeBook
 from .recipes.store import RecipeStore
-from .server.router import CLIENT_DOMAIN, Router, private_dir
+from .remote.keys import AllowList, own_key
+from .server.router import CLIENT_DOMAIN, REMOTE_DOMAIN, Router, private_dir
 from .server.service import Service
 from .server.zap import Authenticator
 
@@ -88,7 +89,8 @@ class _Daemon:
         self._is_signalled = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._gate = Authenticator(self._context)
-        self._router = Router(self._context, settings)
+        self._allowed = AllowList(settings.allowed_path)
+        self._router = Router(self._context, settings, self._allowed)
         # Two daemons with one runtime folder and two state folders must not take each other's sockets.
         self._prefix = hashlib.sha256(os.fsencode(settings.state_dir.resolve())).hexdigest()[:8]
         self._socket_dir = settings.runtime_dir if self._can_use_ipc() else None
@@ -143,6 +145,10 @@ class _Daemon:
         token = secrets.token_urlsafe(32)
         self._gate.allow(CLIENT_DOMAIN, token)
         self._router.bind(None if self._socket_dir is None else self._socket_dir / f"{self._prefix}.sock")
+        if settings.listen:
+            self._allowed.look()
+            self._gate.admit(REMOTE_DOMAIN, self._allowed)
+            self._router.bind_remote(settings.listen, own_key(settings.key_path).serve)
         ConnectionInfo(
             endpoints=self._router.endpoints,
             token=token,
@@ -150,8 +156,10 @@ class _Daemon:
             started_at=time.time(),
             product_version=PRODUCT_VERSION,
             major=MAJOR,
+            remote=settings.listen,
         ).write(settings.connection_path)
-        _log.info("version %s, process %d, at %s", PRODUCT_VERSION, os.getpid(), self._router.endpoints)
+        where = (*self._router.endpoints, *filter(None, [settings.listen]))
+        _log.info("version %s, process %d, at %s", PRODUCT_VERSION, os.getpid(), where)
 
     def _can_use_ipc(self) -> bool:
         longest = self._settings.runtime_dir / f"{self._prefix}-worker-{10**6}.sock"
@@ -173,6 +181,8 @@ class _Daemon:
                 poller.register(socket, zmq.POLLIN)
         poller.register(self._archive.socket, zmq.POLLIN)
         poller.poll(timeout_ms)
+        if self._settings.listen and self._allowed.look():
+            self._router.end_revoked()
         self._gate.answer()
         self._archive.poll()
         for incoming in self._router.receive():

@@ -3,7 +3,8 @@
 The daemon writes it when it listens and removes it when it ends::
 
     {"endpoints": ["ipc:///run/user/1000/overpaint/….sock", "tcp://127.0.0.1:40123"],
-     "token": "…", "pid": 4242, "started_at": 1790000000.0, "product_version": "0.1.0", "major": 1}
+     "token": "…", "pid": 4242, "started_at": 1790000000.0, "product_version": "0.1.0", "major": 1,
+     "remote": "", "relay_to": ""}
 
 Who can read the token can use the daemon, so the file is for its owner alone, and one that is not is refused.
 """
@@ -12,8 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from typing import Any
 
 from .endpoint import Endpoint
 from .errors import DaemonNotRunning, LinkError, OverpaintError
+from .private_files import NotPrivate, read_private, write_private
 
 __all__ = [
     "CONNECTION_FILE",
@@ -42,10 +42,6 @@ STATE_DIR_VARIABLE = "OVERPAINT_STATE_DIR"
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_TOKEN_BYTES = 255
 _MAX_ENDPOINTS = 8
-_READ_FLAGS = (
-    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-)
-"""Links are not followed, and a pipe in the file's place does not block."""
 _RESTART = "Restart the daemon with “overpaint stop” and “overpaint serve”."
 
 
@@ -57,6 +53,8 @@ class ConnectionInfo:
     token: password of ZMTP's PLAIN, 1 to 255 bytes.
     pid: the daemon's process. started_at: its start in seconds since 1970.
     product_version: the daemon's. major: the major protocol version it speaks.
+    remote: where it listens for other machines, such as ``tcp://192.168.1.5:5577``; empty if it does not.
+    relay_to: the address of the daemon on another machine it passes everything on to; empty if it does the work itself.
     """
 
     endpoints: tuple[str, ...]
@@ -65,6 +63,8 @@ class ConnectionInfo:
     started_at: float
     product_version: str
     major: int
+    remote: str = ""
+    relay_to: str = ""
 
     def __repr__(self) -> str:
         """Leaves the token out, since reprs end up in logs."""
@@ -76,16 +76,7 @@ class ConnectionInfo:
         Raises:
             OSError: the folder cannot be written.
         """
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(self), file, indent=1)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_private(path, json.dumps(asdict(self), indent=1))
 
     @classmethod
     def read(cls, path: Path) -> ConnectionInfo:
@@ -96,7 +87,7 @@ class ConnectionInfo:
             LinkError: it belongs to somebody else, others can read it, or it is damaged.
         """
         try:
-            descriptor = os.open(path, _READ_FLAGS)
+            data = read_private(path, _MAX_FILE_BYTES, "the daemon's connection file")
         except FileNotFoundError:
             raise DaemonNotRunning(
                 "Overpaint's daemon does not run. Start it with “overpaint serve”.", detail=str(path)
@@ -105,12 +96,13 @@ class ConnectionInfo:
             raise LinkError(
                 f"The daemon's connection file cannot be opened. {_RESTART}", detail=f"{path}: {error}"
             ) from error
-        try:
-            # On what was opened, not on the path, which could be changed in between.
-            _check_private(os.fstat(descriptor), path)
-            data = os.read(descriptor, _MAX_FILE_BYTES + 1)
-        finally:
-            os.close(descriptor)
+        except NotPrivate as reason:
+            remedy = (
+                _RESTART
+                if reason.owner is None
+                else f"Delete {path} and start the daemon with “overpaint serve”."
+            )
+            raise LinkError(f"{reason}, so it is not used. {remedy}", detail=str(path)) from reason
         if len(data) > _MAX_FILE_BYTES:
             raise _damaged(path, "too large")
         try:
@@ -148,6 +140,8 @@ class ConnectionInfo:
             started_at=float(take("started_at", int, float)),
             product_version=take("product_version", str),
             major=take("major", int),
+            remote=_text(plain, "remote"),
+            relay_to=_text(plain, "relay_to"),
         )
 
 
@@ -218,22 +212,10 @@ def _home(environ: Mapping[str, str]) -> Path:
     return Path(home) if home else Path.home()
 
 
-def _check_private(status: os.stat_result, path: Path) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise LinkError(f"The daemon's connection file is not a file. {_RESTART}", detail=str(path))
-    # Windows has neither; there the folder in the user's profile keeps others out.
-    if sys.platform != "win32":
-        if status.st_uid != os.geteuid():
-            raise LinkError(
-                "The daemon's connection file belongs to another user, so it is not used. "
-                f"Delete {path} and start the daemon with “overpaint serve”.",
-                detail=f"owner {status.st_uid}",
-            )
-        if status.st_mode & 0o077:
-            raise LinkError(
-                f"Other users can read the daemon's connection file, so it is not used. {_RESTART}",
-                detail=f"{path}: mode {stat.S_IMODE(status.st_mode):o}",
-            )
+def _text(plain: dict[str, Any], name: str) -> str:
+    """A text that daemons of before did not write."""
+    value = plain.get(name, "")
+    return value if isinstance(value, str) else ""
 
 
 def _damaged(path: Path, detail: str) -> LinkError:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import socket
 import time
 
 import pytest
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.config import DaemonSettings
-from overpaint_backend.server.router import CLIENT_DOMAIN, Router, Sent, private_dir
+from overpaint_backend.remote.keys import KeyPair
+from overpaint_backend.server import router as router_module
+from overpaint_backend.server.router import CLIENT_DOMAIN, REMOTE_DOMAIN, Router, Sent, private_dir
 from overpaint_backend.server.zap import Authenticator
 from overpaint_protocol.errors import DaemonError
 
@@ -25,9 +30,11 @@ class Desk:
         self.context = zmq.Context()
         self.gate = Authenticator(self.context)
         self.gate.allow(CLIENT_DOMAIN, TOKEN)
+        self.admitted = set()
         self.router = Router(
             self.context,
             DaemonSettings(state_dir=folder, runtime_dir=folder, max_waiting_messages=4, **settings),
+            self.admitted,
         )
         self.router.bind(folder / "d.sock")
         self.client_context = self.stack.enter_context(zmq.Context())
@@ -146,3 +153,149 @@ def test_a_link_is_no_private_folder(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(DaemonError, match="link"):
         private_dir(tmp_path / "link")
+
+
+# ---------------------------------------------------------------- other machines
+
+
+SERVER, ANNA, STRANGER = KeyPair.new(), KeyPair.new(), KeyPair.new()
+
+
+@pytest.fixture
+def open_desk(desk):
+    """A desk that other machines reach, too. ``desk.admitted`` holds their keys."""
+    desk.gate.admit(REMOTE_DOMAIN, desk.admitted)
+    desk.router.bind_remote("tcp://127.0.0.1:*", SERVER.serve)
+    desk.remote = desk.router.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    desk.admitted.add(ANNA.public)
+    return desk
+
+
+def curve(own, server=SERVER):
+    return lambda socket: own.call(socket, server.public)
+
+
+def plain(socket):
+    socket.plain_username, socket.plain_password = b"local", TOKEN.encode()
+
+
+def caller(desk, prepare):
+    client = desk.stack.enter_context(desk.client_context.socket(zmq.DEALER))
+    client.linger = 0
+    prepare(client)
+    client.connect(desk.remote)
+    return client
+
+
+def test_a_key_on_the_list_is_its_own_principal_beside_the_local_user(open_desk):
+    anna, local = caller(open_desk, curve(ANNA)), open_desk.client()
+    anna.send(b"far")
+    incoming = open_desk.receive()
+    assert (incoming.principal, bytes(incoming.frames[0])) == (ANNA.public, b"far")
+    assert open_desk.router.send(incoming.peer, [b"back"]) is Sent.DONE
+    assert anna.recv() == b"back"
+    local.send(b"near")
+    assert open_desk.receive().principal == "local"
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [curve(STRANGER), curve(ANNA, STRANGER), lambda socket: None, plain],
+    ids=["key not on the list", "another server's key", "no key", "the local token"],
+)
+def test_strangers_reach_nobody_from_another_machine(open_desk, prepare):
+    stranger, anna = caller(open_desk, prepare), caller(open_desk, curve(ANNA))
+    stranger.send(b"let me in")
+    events = stranger.get_monitor_socket(
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        | zmq.EVENT_DISCONNECTED
+        | zmq.EVENT_CONNECT_RETRIED
+    )
+    open_desk.turn_until(lambda: events.poll(0))
+    anna.send(b"hello")
+    assert bytes(open_desk.receive().frames[0]) == b"hello"
+    assert open_desk.router.receive() == []
+    stranger.disable_monitor()
+    events.close()
+
+
+def test_a_key_does_not_open_the_doors_of_this_machine(open_desk):
+    client = open_desk.stack.enter_context(open_desk.client_context.socket(zmq.DEALER))
+    client.linger = 0
+    ANNA.call(client, SERVER.public)
+    client.connect(open_desk.router.endpoints[1])
+    client.send(b"x")
+    honest = open_desk.client()
+    honest.send(b"y")
+    assert bytes(open_desk.receive().frames[0]) == b"y"
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"GET / HTTP/1.1\r\nHost: gpu-box\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
+    ],
+    ids=["HTTP", "TLS"],
+)
+def test_other_protocols_get_no_answer_of_theirs_and_reach_nobody(open_desk, says):
+    with socket.create_connection(("127.0.0.1", int(open_desk.remote.rpartition(":")[2]))) as other:
+        other.sendall(says)
+        other.settimeout(WAIT_S)
+        heard = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := other.recv(1024):
+                heard += chunk
+    assert heard[:1] in (b"", b"\xff"), "at most a greeting of ZMTP"
+    anna = caller(open_desk, curve(ANNA))
+    anna.send(b"hello")
+    assert bytes(open_desk.receive().frames[0]) == b"hello"
+
+
+def test_who_is_revoked_is_cut_off_and_what_it_still_sends_is_not_heard(open_desk):
+    anna, local = caller(open_desk, curve(ANNA)), open_desk.client()
+    anna.send(b"one")
+    peer = open_desk.receive().peer
+    monitor = anna.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+    anna.send(b"two")
+    open_desk.admitted.clear()
+    open_desk.router.end_revoked()
+    assert open_desk.router.take_gone()[0] == peer
+    seen = []
+    while zmq.EVENT_HANDSHAKE_FAILED_AUTH not in seen:
+        open_desk.turn_until(lambda: monitor.poll(0))
+        seen.append(parse_monitor_message(monitor.recv_multipart())["event"])
+    assert seen[0] == zmq.EVENT_DISCONNECTED
+    anna.send(b"three")
+    local.send(b"mine")
+    assert bytes(open_desk.receive().frames[0]) == b"mine"
+    assert open_desk.router.receive() == []
+    anna.disable_monitor()
+    monitor.close()
+
+
+def test_a_connection_that_is_ended_is_told_as_gone(desk):
+    client = desk.client()
+    client.send(b"x")
+    peer = desk.receive().peer
+    desk.router.end(peer)
+    assert desk.turn_until(desk.router.take_gone) == [peer]
+    assert desk.router.send(peer, [b"?"]) is Sent.GONE
+
+
+def test_however_many_are_refused_the_log_has_a_line_a_second_at_most(caplog, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(router_module.time, "monotonic", lambda: clock[0])
+    refusals = router_module._Refusals()
+    lines = []
+    for _ in range(2000):
+        refusals.note()
+        if caplog.records:
+            lines.append(clock[0])
+            caplog.clear()
+        clock[0] += 0.01
+    assert lines[0] == 100.0
+    assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(lines))
+    assert 3 <= len(lines) <= 20

@@ -10,10 +10,12 @@ Other suites may use both::
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ from pathlib import Path
 import psutil
 import zmq
 
+from overpaint_backend.remote.keys import AllowList, KeyPair, own_key
 from overpaint_protocol import framing
 from overpaint_protocol.connection import ConnectionInfo
 from overpaint_protocol.errors import DaemonNotRunning
@@ -51,6 +54,15 @@ def wait_until(condition, what="what was waited for", timeout_s=WAIT_S):
             return value
         time.sleep(0.01)
     raise AssertionError(f"it never happened: {what}")
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody uses, and the one after it neither."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port + 1)):
+                return port
 
 
 def install_plugin(folder: Path, engine_id: str, made_by: str, source: str = "") -> None:
@@ -170,6 +182,18 @@ class DaemonProcess:
         self._clients.append(client)
         return client
 
+    def remote(self, key: KeyPair, server: str | None = None) -> Client:
+        """A client as on another machine, that only connects. server: the daemon's key, by default the right one."""
+        own = own_key(self.folder / "state" / "keys" / "daemon.key").public
+        client = Client(self.info.remote, "", keys=(key, server or own))
+        self._clients.append(client)
+        return client
+
+    @property
+    def allowed(self) -> AllowList:
+        """The list of those who may come from other machines."""
+        return AllowList(self.folder / "state" / "keys" / "allowed.json")
+
     def terminate(self) -> int:
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -193,13 +217,20 @@ class DaemonProcess:
 class Client:
     """A DEALER that speaks the protocol."""
 
-    def __init__(self, endpoint: str, token: str, receive_hwm: int = 1000) -> None:
+    def __init__(
+        self, endpoint: str, token: str, receive_hwm: int = 1000, keys: tuple[KeyPair, str] | None = None
+    ) -> None:
+        """Connect. keys: this client's and the daemon's public one, instead of a token."""
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.rcvhwm = receive_hwm
-        self.socket.plain_username = b"overpaint"
-        self.socket.plain_password = token.encode()
+        if keys is None:
+            self.socket.plain_username = b"overpaint"
+            self.socket.plain_password = token.encode()
+        else:
+            own, server = keys
+            own.call(self.socket, server)
         self._next_id = framing.message_ids()
         self.welcome: Welcome | None = None
         self.unasked: list[framing.Envelope] = []

@@ -12,6 +12,7 @@ import typer
 
 from overpaint_protocol.version import PRODUCT_VERSION
 
+from .keys_app import keys_app
 from .models_app import models_app
 from .options import EdgeOptions, Json, NegativePrompt, Prompt, SettingOptions, TaskOptions, spread
 from .outcome import end_with
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(keys_app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:
@@ -168,13 +170,24 @@ def serve(
         float | None,
         typer.Option(min=1, help="End after this many seconds without anything to do.", metavar="SECONDS"),
     ] = None,
+    listen: Annotated[
+        str,
+        typer.Option(
+            help="Let other machines in as well, those whose keys are on the list (overpaint keys): at this address of this "
+            "machine, such as tcp://192.168.1.5:5577.",
+            metavar="tcp://ADDRESS:PORT",
+        ),
+    ] = "",
+    on_every_address: Annotated[
+        bool, typer.Option("--on-every-address", help="Allow --listen at every address of this machine.")
+    ] = False,
 ) -> None:
     """Run the daemon that editors talk to, in the foreground."""
 
     def run() -> int:
         from .serve import run_serve
 
-        return run_serve(idle_exit)
+        return run_serve(idle_exit, listen, on_every_address=on_every_address)
 
     end_with(run, as_json=False)
 

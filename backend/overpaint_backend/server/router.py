@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket as sockets
 import stat
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -20,16 +22,26 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.config import DaemonSettings
+from overpaint_backend.jobs.model import LOCAL
 from overpaint_protocol.errors import DaemonError
 from overpaint_protocol.pixels import Bytes
 
-__all__ = ["CLIENT_DOMAIN", "Incoming", "Router", "Sent", "private_dir"]
+__all__ = ["CLIENT_DOMAIN", "REMOTE_DOMAIN", "Incoming", "Router", "Sent", "private_dir"]
 
 CLIENT_DOMAIN = "overpaint.clients"
-"""ZAP domain of the socket that clients connect to."""
+"""ZAP domain of what clients on this machine connect to."""
+REMOTE_DOMAIN = "overpaint.remote"
+"""ZAP domain of what other machines connect to."""
 
 _MAX_MESSAGES_A_TURN = 64
 _LAST_LINGER_MS = 500
+_HANDSHAKE_MS = 5000
+_REFUSALS = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+_BETWEEN_LINES_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +64,21 @@ class Incoming:
 
 
 class Router:
-    """A ROUTER bound to a Unix socket, where the platform has them, and to loopback TCP.
+    """A ROUTER bound to a Unix socket, where the platform has them, to loopback TCP, and to other machines if that is wanted.
 
     An Authenticator must be in place for the context.
+
+    Args:
+        context, settings: of the daemon.
+        admitted: the principals beside the daemon's own user that may speak at this moment.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], settings: DaemonSettings) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        settings: DaemonSettings,
+        admitted: Container[str] = (),
+    ) -> None:
         self.socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self.endpoints: tuple[str, ...] = ()
         # ROUTER_HANDOVER stays off: nobody can take over a connection by claiming its name.
@@ -77,12 +98,12 @@ class Router:
         self.socket.setsockopt_string(zmq.ZAP_DOMAIN, CLIENT_DOMAIN)
         # The only way to learn that a silent client has left: libzmq tells file descriptors here, and the
         # messages of a connection tell theirs.
-        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(
-            zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-        )
-        self._peers: dict[int, bytes] = {}
+        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | _REFUSALS)
+        self._settings = settings
+        self._admitted = admitted
+        self._peers: dict[int, tuple[bytes, str]] = {}
         self._gone: list[bytes] = []
-        self._refusals = 0
+        self._refusals = _Refusals()
 
     def bind(self, ipc_path: Path | None) -> None:
         """Listen on ``ipc_path``, if one is given, and on a free port of the loopback.
@@ -99,6 +120,25 @@ class Router:
             bound.append(self.socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self.endpoints = tuple(bound)
 
+    def bind_remote(self, endpoint: str, curve: Callable[[zmq.Socket[bytes]], None]) -> None:
+        """Listen for other machines as well. What is bound before keeps its own rules.
+
+        endpoint: one ``tcp://`` address. curve: makes what is bound next a CURVE server with the daemon's key.
+
+        Raises:
+            zmq.ZMQError: the address cannot be had.
+        """
+        heartbeat_ms = round(self._settings.remote_heartbeat_s * 1000)
+        self.socket.setsockopt(zmq.PLAIN_SERVER, 0)
+        curve(self.socket)
+        self.socket.setsockopt_string(zmq.ZAP_DOMAIN, REMOTE_DOMAIN)
+        self.socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+        self.socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+        self.socket.setsockopt(zmq.HEARTBEAT_IVL, heartbeat_ms)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(self._settings.remote_silence_s * 1000))
+        self.socket.setsockopt(zmq.HEARTBEAT_TTL, 0)
+        self.socket.bind(endpoint)
+
     def receive(self) -> list[Incoming]:
         """The messages that have come, up to a number that leaves time for the rest of the loop."""
         incoming: list[Incoming] = []
@@ -107,18 +147,19 @@ class Router:
                 frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
-            peer = frames[0].bytes
+            peer, principal = frames[0].bytes, str(frames[0].get("User-Id"))
             # First hear who left, then note this connection: descriptors are used again, and the word about the
             # old owner was spoken before the new one could send.
             self._hear_monitor()
             descriptor = int(frames[0].get(zmq.SRCFD))
-            previous = self._peers.get(descriptor)
-            if previous is not None and previous != peer:
+            previous, _ = self._peers.get(descriptor, (peer, ""))
+            if previous != peer:
                 self._gone.append(previous)
-            self._peers[descriptor] = peer
-            incoming.append(
-                Incoming(peer, str(frames[0].get("User-Id")), tuple(frame.buffer for frame in frames[1:]))
-            )
+            self._peers[descriptor] = peer, principal
+            if self._may_speak(principal):
+                incoming.append(Incoming(peer, principal, tuple(frame.buffer for frame in frames[1:])))
+            else:
+                _hang_up(descriptor)
         return incoming
 
     def take_gone(self) -> list[bytes]:
@@ -126,6 +167,19 @@ class Router:
         self._hear_monitor()
         gone, self._gone = self._gone, []
         return gone
+
+    def end(self, peer: bytes) -> None:
+        """End a connection. ``take_gone`` tells of it as of any other."""
+        for descriptor, (name, _) in self._peers.items():
+            if name == peer:
+                _hang_up(descriptor)
+
+    def end_revoked(self) -> None:
+        """End the connections of principals that were admitted and are no more; nothing is sent to them from now on."""
+        for descriptor, (peer, principal) in self._peers.items():
+            if not self._may_speak(principal):
+                self._gone.append(peer)
+                _hang_up(descriptor)
 
     def send(self, peer: bytes, frames: Sequence[Bytes]) -> Sent:
         """Hand a message to libzmq, which keeps the frames without copying large ones."""
@@ -151,14 +205,49 @@ class Router:
                 event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            if event["event"] == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                self._refusals += 1
-                if self._refusals & (self._refusals - 1) == 0:  # ever more rarely, whoever keeps trying
-                    _log.warning("clients with a wrong token were refused: %d so far", self._refusals)
+            if event["event"] & _REFUSALS:
+                self._refusals.note()
                 continue
-            peer = self._peers.pop(event["value"], None)
+            peer, _ = self._peers.pop(event["value"], (None, ""))
             if peer is not None:
                 self._gone.append(peer)
+
+    def _may_speak(self, principal: str) -> bool:
+        return principal == LOCAL or principal in self._admitted
+
+
+class _Refusals:
+    """Says in the log that strangers were refused: ever more rarely, and never twice in a second, whoever keeps trying."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._next_line = 1
+        self._said_at = -_BETWEEN_LINES_S
+
+    def note(self) -> None:
+        """One was refused."""
+        self._count += 1
+        now = time.monotonic()
+        if self._count >= self._next_line and now - self._said_at >= _BETWEEN_LINES_S:
+            self._next_line, self._said_at = 2 * self._count, now
+            _log.warning("connections without a right token or key were refused: %d so far", self._count)
+
+
+def _hang_up(descriptor: int) -> None:
+    """Shut a connection down under libzmq, which has no call for it and takes it as if the other side had done so.
+
+    Should the connection have ended a moment ago and its number be in use again, a client loses a connection and makes another.
+    """
+    try:
+        connection = sockets.socket(fileno=descriptor)
+    except OSError:
+        return
+    try:
+        connection.shutdown(sockets.SHUT_RDWR)
+    except OSError:
+        pass  # the other side was quicker
+    finally:
+        connection.detach()
 
 
 def private_dir(path: Path) -> Path:

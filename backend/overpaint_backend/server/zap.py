@@ -1,4 +1,4 @@
-"""Who may connect: ZeroMQ's authentication protocol (RFC 27) for PLAIN, one token for each domain.
+"""Who may connect: ZeroMQ's authentication protocol (RFC 27), for each domain either a token (PLAIN) or a list of keys (CURVE).
 
 libzmq asks before it lets any frame of a new connection through. The answers are given on the daemon's only
 thread, between two turns of its loop, and name the principal, which libzmq then gives out with every message as ``User-Id``.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+from collections.abc import Container
 
 import zmq
 
@@ -17,20 +18,23 @@ __all__ = ["Authenticator"]
 
 _ENDPOINT = "inproc://zeromq.zap.01"
 _VERSION = b"1.0"
-_REQUEST_FRAMES = 8
+_PLAIN_FRAMES = 8
+_CURVE_FRAMES = 7
 _MAX_REQUESTS_A_TURN = 64
 
 _log = logging.getLogger(__name__)
 
 
 class Authenticator:
-    """Compares PLAIN passwords with the tokens of the domains; the user name may be anything.
+    """Compares PLAIN passwords with the tokens of the domains, whatever the user name, and looks for CURVE keys in their lists.
 
+    A domain has one of the two, and whoever comes with the other is refused.
     A context can hold one. Make it before binding the sockets it guards.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._tokens: dict[bytes, bytes] = {}
+        self._lists: dict[bytes, Container[str]] = {}
         self.socket: zmq.Socket[bytes] = context.socket(zmq.REP)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.bind(_ENDPOINT)
@@ -38,6 +42,10 @@ class Authenticator:
     def allow(self, domain: str, token: str) -> None:
         """From now on ``token``, and no earlier one, opens the sockets of ``domain``."""
         self._tokens[domain.encode()] = token.encode()
+
+    def admit(self, domain: str, keys: Container[str]) -> None:
+        """Who proves to have one of ``keys``, in hexadecimal, may enter the sockets of ``domain`` and is its principal."""
+        self._lists[domain.encode()] = keys
 
     def answer(self) -> None:
         """Answer the requests that wait."""
@@ -54,9 +62,13 @@ class Authenticator:
 
     def _decide(self, request: list[bytes]) -> list[bytes]:
         request_id = request[1] if len(request) > 1 else b""
-        if len(request) == _REQUEST_FRAMES and request[0] == _VERSION and request[5] == b"PLAIN":
+        if len(request) == _PLAIN_FRAMES and request[0] == _VERSION and request[5] == b"PLAIN":
             token = self._tokens.get(request[2])
             if token is not None and hmac.compare_digest(token, request[7]):
                 return [_VERSION, request_id, b"200", b"OK", LOCAL.encode(), b""]
+        if len(request) == _CURVE_FRAMES and request[0] == _VERSION and request[5] == b"CURVE":
+            key = request[6].hex()
+            if key in self._lists.get(request[2], ()):
+                return [_VERSION, request_id, b"200", b"OK", key.encode(), b""]
         _log.debug("a connection was refused")
-        return [_VERSION, request_id, b"400", b"The token is not accepted", b"", b""]
+        return [_VERSION, request_id, b"400", b"The token or key is not accepted", b"", b""]
