@@ -143,23 +143,14 @@ class Keeper:
 
     def end(self, key: JobKey, ended: Ended, then: Then[None]) -> None:
         """Keep how a job ended; its pictures are not needed any more."""
-
-        def work(journal: Journal) -> None:
-            journal.put(key, ended)
-            self._spool.remove([_file(key, None)])
-
-        self._do(work, then)
+        self._do_and_remove(lambda journal: journal.put(key, ended), [_file(key, None)], then)
 
     def forget(self, key: JobKey, variants: int, taken: Taken | None, then: Then[None]) -> None:
         """Drop a job with ``variants`` variants; ``taken`` if its client has acknowledged it."""
-
-        def work(journal: Journal) -> None:
-            journal.forget(key, taken)
-            self._spool.remove([_file(key, None), *(_file(key, index) for index in range(variants))])
-
         if taken is not None:
             self._remember(taken)
-        self._do(work, then)
+        files = [_file(key, None), *(_file(key, index) for index in range(variants))]
+        self._do_and_remove(lambda journal: journal.forget(key, taken), files, then)
 
     def read(self, key: JobKey, made: Sequence[Made], then: Then[list[Payload | None]]) -> None:
         """Read variants; ``then`` is given their pixels, None for those that are damaged."""
@@ -257,6 +248,18 @@ class Keeper:
             return work(self._journal)
 
         self._disk.submit(at_the_disk, then)
+
+    def _do_and_remove(self, work: Callable[[Journal], None], files: list[str], then: Then[None]) -> None:
+        """Have ``then`` follow upon ``work`` and not upon the removal of ``files``, which takes long for large ones."""
+        is_done = False
+
+        def at_the_disk(journal: Journal) -> None:
+            nonlocal is_done
+            work(journal)
+            is_done = True
+
+        self._do(at_the_disk, then)
+        self._disk.submit(lambda: self._spool.remove(files if is_done else ()), _ignore)
 
     def _remember(self, taken: Taken) -> None:
         self._taken[taken.principal, taken.session_id, taken.job_id] = None
