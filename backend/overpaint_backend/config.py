@@ -145,6 +145,11 @@ class DaemonSettings:
         return self.state_dir / "keys" / "relay.json"
 
     @property
+    def stories_path(self) -> Path:
+        """What happened to the jobs."""
+        return self.state_dir / "stories.sqlite"
+
+    @property
     def log_path(self) -> Path:
         """The newest log."""
         return self.state_dir / "daemon.log"

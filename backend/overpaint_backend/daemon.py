@@ -30,11 +30,13 @@ from overpaint_protocol.version import MAJOR, PRODUCT_VERSION
 from .config import RUNTIME_DIR_VARIABLE, DaemonSettings
 from .durability.archive import Archive
 from .durability.keeper import Keeper
+from .durability.stories import StoryBook
 from .executors.base import WorkerSettings
 from .executors.process import ProcessExecutor
 from .recipes.offer import RecipeBook
 from .recipes.store import RecipeStore
 from .remote.keys import AllowList, own_key
+from .server.chronicle import Chronicle
 from .server.router import CLIENT_DOMAIN, REMOTE_DOMAIN, Router, private_dir
 from .server.service import Service
 from .server.zap import Authenticator
@@ -106,6 +108,7 @@ class _Daemon:
         )
         self._archive = Archive(str(settings.jobs_dir))
         self._keeper = Keeper(settings.jobs_dir, self._archive)
+        self._stories = StoryBook(settings.stories_path, settings.keep_s)
         self._service = Service(
             settings,
             self._executor,
@@ -113,6 +116,7 @@ class _Daemon:
             RecipeBook(RecipeStore.from_environment()),
             self._keeper,
             time.monotonic(),
+            Chronicle(self._stories, self._archive),
         )
 
     def serve(self) -> None:
@@ -207,6 +211,7 @@ class _Daemon:
         """Wait until the disk has what it is to keep."""
         if self._archive.close(self._settings.disk_s):
             self._keeper.close()
+            self._stories.close()
         else:
             _log.warning("the disk did not take everything in time")
 

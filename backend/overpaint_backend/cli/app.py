@@ -224,10 +224,25 @@ def install(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    job: Annotated[
+        str | None, typer.Argument(help="With --story: a job's id, or its beginning.", show_default=False)
+    ] = None,
+    story: Annotated[
+        bool,
+        typer.Option("--story", help="Say what happened to JOB and why; without JOB, list the latest jobs."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Check everything Overpaint needs, and say what to do about what is missing."""
+    if job is not None and not story:
+        raise typer.BadParameter(f"to learn what happened to a job: overpaint doctor --story {job}")
 
     def run() -> int:
+        if story:
+            from .story import run_stories, run_story
+
+            return run_stories(as_json=as_json) if job is None else run_story(job, as_json=as_json)
         from .doctor import run_doctor
 
         return run_doctor(as_json=as_json)

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from overpaint_protocol.errors import OutOfMemory
 
-from .base import Device, Engine, EngineSession
+from .base import Device, Engine, EngineSession, Saving, ThriftySession
 from .devices import DeviceMemory
 
 __all__ = ["Arbiter"]
@@ -70,6 +70,17 @@ class Arbiter:
     def loaded(self) -> tuple[str, ...]:
         """Ids of the engines that are loaded, least recently used first."""
         return tuple(self._loaded)
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Bytes of each engine that is loaded, least recently used first."""
+        return {engine_id: loaded.weight_bytes for engine_id, loaded in self._loaded.items()}
+
+    def saving(self, engine_id: str) -> Saving | None:
+        """How a loaded engine saves memory at present, if it does."""
+        loaded = self._loaded.get(engine_id)
+        session = None if loaded is None else loaded.session
+        return session.saving() if isinstance(session, ThriftySession) else None
 
     def use(self, engine_id: str, work: Callable[[EngineSession], _T]) -> _T:
         """Do ``work`` with an engine, loaded if it was not; a second time, alone on the device, if memory runs out.

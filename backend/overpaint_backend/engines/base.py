@@ -33,7 +33,9 @@ __all__ = [
     "MakeRoom",
     "OnStep",
     "OperationName",
+    "Saving",
     "Step",
+    "ThriftySession",
     "no_room",
 ]
 
@@ -184,6 +186,26 @@ class BleedSession(EngineSession, Protocol):
         Two thirds of that may be lost, the third next to what is shown has to be as good as the rest. It is asked for less
         where there is little to paint or to learn from.
         """
+        ...
+
+
+class Saving(StrEnum):
+    """How a session does with less memory."""
+
+    TILED = "tiled"
+    """In tiles, one picture at a time: slower."""
+    OFFLOADED = "offloaded"
+    """With parts of the model in main memory until their turn comes: slower."""
+    SMALLER = "smaller"
+    """It paints smaller and scales up: less detail."""
+
+
+@runtime_checkable
+class ThriftySession(EngineSession, Protocol):
+    """A session that can go on with less memory when that runs out."""
+
+    def saving(self) -> Saving | None:
+        """How it saves memory at present, or None."""
         ...
 
 

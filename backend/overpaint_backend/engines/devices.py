@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import psutil
@@ -10,7 +11,7 @@ from overpaint_backend.models.tiers import HEADROOM_FRACTION
 
 from .base import Device
 
-__all__ = ["DeviceMemory", "device_memory", "main_memory"]
+__all__ = ["DeviceMemory", "device_kind", "device_memory", "main_memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,15 @@ def main_memory() -> DeviceMemory:
     """The machine's memory."""
     memory = psutil.virtual_memory()
     return DeviceMemory(memory.available, memory.total, is_main=True)
+
+
+def device_kind(device: Device) -> str:
+    """What ``device`` turns out to be: ``cpu``, ``cuda`` or ``mps``; ``cpu`` before anything has imported torch."""
+    if "torch" not in sys.modules:
+        return "cpu"
+    from .diffusion.memory import choose_device
+
+    return choose_device(device).type
 
 
 def device_memory(device: Device) -> DeviceMemory:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 import zmq
@@ -22,10 +23,12 @@ __all__ = [
     "EnginesChanged",
     "Executor",
     "Ready",
+    "Remark",
     "RunJob",
     "RunOver",
     "RunPreview",
     "RunProgress",
+    "RunRemark",
     "RunVariant",
     "StopRun",
     "WorkerEvent",
@@ -122,6 +125,31 @@ class RunPreview:
     image: EncodedImage
 
 
+class Remark(StrEnum):
+    """What a worker remarks on a run."""
+
+    LOADING = "loading"
+    """Its model is not loaded yet."""
+    LOADED = "loaded"
+    """device, took_ms"""
+    UNLOADED_OTHERS = "unloaded_others"
+    """count: models that left to make room"""
+    SAVED_MEMORY = "saved_memory"
+    """saving: the session goes on with less memory from here on, as an ``engines.base.Saving`` says"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRemark:
+    """Something about a run that no client hears, for the story of its job. Which field goes with which: see Remark."""
+
+    run: int
+    remark: Remark
+    device: str = ""
+    took_ms: float | None = None
+    count: int | None = None
+    saving: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunVariant:
     """A finished variant, with the fields of ``job.variant``; its pixels are the payload."""
@@ -154,11 +182,23 @@ class WorkerGone:
     reason: str
 
 
-WorkerEvent = Ready | EnginesChanged | RunProgress | RunPreview | RunVariant | RunOver | WorkerGone
+WorkerEvent = (
+    Ready | EnginesChanged | RunProgress | RunPreview | RunRemark | RunVariant | RunOver | WorkerGone
+)
 
 _MESSAGES: dict[bytes, type] = {
     cls.__name__.encode(): cls
-    for cls in (RunJob, StopRun, Ready, EnginesChanged, RunProgress, RunPreview, RunVariant, RunOver)
+    for cls in (
+        RunJob,
+        StopRun,
+        Ready,
+        EnginesChanged,
+        RunProgress,
+        RunPreview,
+        RunRemark,
+        RunVariant,
+        RunOver,
+    )
 }
 
 

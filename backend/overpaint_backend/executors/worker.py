@@ -11,13 +11,14 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from overpaint_backend.engines.arbiter import Arbiter
 from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, Step
-from overpaint_backend.engines.devices import device_memory
+from overpaint_backend.engines.devices import device_kind, device_memory
 from overpaint_backend.engines.registry import EngineRegistry
 from overpaint_backend.imaging.pipeline import (
     FillJob,
@@ -35,7 +36,18 @@ from overpaint_protocol.errors import EngineError, OutOfMemory, OverpaintError
 from overpaint_protocol.messages import MAX_SEED, EncodedImage, ErrorInfo, SubmitJob
 from overpaint_protocol.pixels import Bytes, ImageHeader, split_bands
 
-from .base import Ready, RunJob, RunOver, RunPreview, RunProgress, RunVariant, WorkerSettings, WorkerStart
+from .base import (
+    Ready,
+    Remark,
+    RunJob,
+    RunOver,
+    RunPreview,
+    RunProgress,
+    RunRemark,
+    RunVariant,
+    WorkerSettings,
+    WorkerStart,
+)
 from .link import WorkerLink, exit_with
 from .pace import Paces, RunPace, Work, area_doublings
 from .pace_file import read_history, write_history
@@ -67,7 +79,8 @@ class _Worker:
         self._pace_path = Path(settings.pace_path) if settings.pace_path else None
         self.link = link
         self.registry = EngineRegistry.installed()
-        self.arbiter = Arbiter(self.registry.get, Device("auto"), device_memory, settings.idle_unload_s)
+        self.device = Device("auto")
+        self.arbiter = Arbiter(self.registry.get, self.device, device_memory, settings.idle_unload_s)
         self.paces = Paces(None if self._pace_path is None else read_history(self._pace_path))
 
     def serve(self) -> None:
@@ -149,19 +162,62 @@ class _Run:
         self._add(prepared.timings_ms)
         self._notes = prepared.area.notes
         pace = self._begin_pace(prepared)
-        started = self._enter("loading")
-        self._arbiter.load(self._engine_id)
-        self._note("load", started)
+        self._load()
         pace.painting(time.monotonic())
         self._enter("painting")
         variant = job.first_variant
         while variant < request.variants:
-            for output in self._arbiter.use(self._engine_id, partial(self._paint, prepared, variant, pace)):
+            with self._remarks_on_memory():
+                made = self._arbiter.use(self._engine_id, partial(self._paint, prepared, variant, pace))
+            for output in made:
                 took_ms = output.timings_ms.items()
                 self._add({name: took for name, took in took_ms if name not in prepared.timings_ms})
                 self._send_variant(variant, self._seed(variant), self._engine_id, output)
                 variant += 1
         pace.finished(time.monotonic())
+
+    def _load(self) -> None:
+        started = self._enter("loading")
+        is_loaded = self._engine_id in self._arbiter.loaded
+        if not is_loaded:
+            self._remark(Remark.LOADING)
+        with self._remarks_on_memory():
+            self._arbiter.load(self._engine_id)
+        self._note("load", started)
+        if not is_loaded:
+            has_model = self._arbiter.weights[self._engine_id] > 0
+            device = device_kind(self._worker.device) if has_model else "cpu"
+            took_ms = round((time.perf_counter() - started) * 1000, 1)
+            self._remark(Remark.LOADED, device=device, took_ms=took_ms)
+
+    @contextmanager
+    def _remarks_on_memory(self) -> Iterator[None]:
+        """Remark what memory made necessary meanwhile, also if it was not enough."""
+        loaded, saving = set(self._arbiter.loaded), self._arbiter.saving(self._engine_id)
+        try:
+            yield
+        finally:
+            gone = loaded - set(self._arbiter.loaded) - {self._engine_id}
+            if gone:
+                self._remark(Remark.UNLOADED_OTHERS, count=len(gone))
+            now_saving = self._arbiter.saving(self._engine_id)
+            if now_saving is not None and now_saving is not saving:
+                self._remark(Remark.SAVED_MEMORY, saving=now_saving)
+
+    def _remark(
+        self,
+        remark: Remark,
+        *,
+        device: str = "",
+        took_ms: float | None = None,
+        count: int | None = None,
+        saving: str = "",
+    ) -> None:
+        self._link.send(
+            RunRemark(
+                run=self._job.run, remark=remark, device=device, took_ms=took_ms, count=count, saving=saving
+            )
+        )
 
     def _paint(
         self, prepared: Prepared, variant: int, pace: RunPace, session: EngineSession

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from overpaint_backend.durability.stories import What
 from overpaint_backend.jobs.choice import choose_engine
 from overpaint_backend.jobs.model import Job
 from overpaint_backend.recipes.recipe import apply
@@ -156,6 +157,7 @@ def _ack(service: Service, connection: Connection, envelope: Envelope, now: floa
 
     def forgotten(refusal: OverpaintError | None) -> None:
         if refusal is None:
+            service.chronicle.note(job, What.ACKNOWLEDGED)
             service.forget_job(job)
             service.reply(connection, acked, envelope)
         else:

@@ -9,12 +9,14 @@ import itertools
 import logging
 from collections.abc import Callable
 
+from overpaint_backend.durability.stories import What
 from overpaint_backend.executors.base import (
     Executor,
     RunJob,
     RunOver,
     RunPreview,
     RunProgress,
+    RunRemark,
     RunVariant,
 )
 from overpaint_backend.jobs.model import Job, JobKey, Result
@@ -37,11 +39,12 @@ from overpaint_backend.jobs.scheduler import (
 from overpaint_protocol.messages import JobPreview, JobState, JobVariant
 from overpaint_protocol.pixels import Bytes
 
+from .chronicle import Chronicle
 from .keeping import Keeping
 
 __all__ = ["JobQueue", "RunEvent", "Tell"]
 
-RunEvent = RunProgress | RunPreview | RunVariant | RunOver
+RunEvent = RunProgress | RunPreview | RunRemark | RunVariant | RunOver
 
 Tell = Callable[[Job, object, tuple[Bytes, ...]], None]
 """Sends a message about a job to its client, if it is there."""
@@ -57,13 +60,17 @@ class JobQueue:
         executor: where jobs run.
         keeping: where they are written down.
         tell: where their clients hear of them.
+        chronicle: where their stories are written.
     """
 
-    def __init__(self, cancel_grace_s: float, executor: Executor, keeping: Keeping, tell: Tell) -> None:
+    def __init__(
+        self, cancel_grace_s: float, executor: Executor, keeping: Keeping, tell: Tell, chronicle: Chronicle
+    ) -> None:
         self._scheduler = Scheduler(cancel_grace_s)
         self._executor = executor
         self._keeping = keeping
         self._tell = tell
+        self._chronicle = chronicle
         self._jobs: dict[JobKey, Job] = {}
         self._keys = itertools.count(1)
         self._complete: list[RunId] = []
@@ -116,6 +123,9 @@ class JobQueue:
     def handle(self, event: Event, now: float) -> None:
         """Let the scheduler know, and do what it says."""
         for instruction in self._scheduler.handle(event, now):
+            if not isinstance(instruction, (CancelRun, KillWorker)):
+                job = self._jobs[instruction.key]
+                self._chronicle.decided(event, instruction, job, self._jobs.values(), self.worker_state)
             self._perform(instruction, now)
         while self._complete:
             self.handle(RunEnded(self._complete.pop()), now)
@@ -179,6 +189,8 @@ class JobQueue:
                 self._progressed(event)
             case RunPreview():
                 self._glimpsed(event, payload)
+            case RunRemark():
+                self._remarked(event)
             case RunVariant():
                 self._made(event, payload)
             case RunOver():
@@ -200,6 +212,11 @@ class JobQueue:
             preview = JobPreview(job_id=job.request.job_id, variant=event.variant, image=event.image)
             self._tell(job, preview, payload)
 
+    def _remarked(self, event: RunRemark) -> None:
+        job = self._job_of(event.run)
+        if job is not None:
+            self._chronicle.remarked(job, event)
+
     def _made(self, event: RunVariant, payload: tuple[Bytes, ...]) -> None:
         job = self._job_of(event.run)
         if job is None:
@@ -215,6 +232,7 @@ class JobQueue:
         job.engine = event.engine
         result = Result(variant, payload, sum(len(frame) for frame in payload))
         job.results.append(result)
+        self._chronicle.note(job, What.MADE, variant=event.variant + 1)
         self._keeping.add(job, result)
         self._tell(job, variant, payload)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.durability.keeper import Keeper
+from overpaint_backend.durability.stories import What
 from overpaint_backend.executors.base import EnginesChanged, Executor, Ready, WorkerEvent, WorkerGone
 from overpaint_backend.jobs.model import Job
 from overpaint_backend.jobs.scheduler import Stopping, Tick, WorkerLost, WorkerReady, WorkerState
@@ -46,6 +47,7 @@ from overpaint_protocol.messages import (
 from overpaint_protocol.pixels import Bytes
 from overpaint_protocol.version import FEATURES, PRODUCT_VERSION
 
+from .chronicle import Chronicle
 from .handlers import OPERATIONS
 from .keeping import Keeping, Replay
 from .queue import JobQueue
@@ -70,6 +72,7 @@ class Service:
         recipes: the user's recipes.
         keeper: what outlives this daemon, and what earlier ones left.
         now: the time of all calls is in seconds of the same monotonic clock.
+        chronicle: writes the stories of jobs; by default nobody does.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Service:
         recipes: RecipeBook,
         keeper: Keeper,
         now: float,
+        chronicle: Chronicle | None = None,
     ) -> None:
         self.settings = settings
         self.daemon_id = secrets.token_hex(8)
@@ -91,7 +95,8 @@ class Service:
         """By principal and id."""
         self.is_stopping = False
         self.keeping = Keeping(keeper, settings, now)
-        self._queue = JobQueue(settings.cancel_grace_s, executor, self.keeping, self._tell)
+        self.chronicle = chronicle or Chronicle(None, None)
+        self._queue = JobQueue(settings.cancel_grace_s, executor, self.keeping, self._tell, self.chronicle)
         self._send = send
         self._recipes = recipes
         self._recipes_seen_at = now
@@ -166,6 +171,7 @@ class Service:
             self._welcome_waiting(now)
         for job in self.keeping.expired(self.sessions.values(), now):
             _log.warning("job %d was kept for long enough and is forgotten", job.key)
+            self.chronicle.note(job, What.EXPIRED)
             self.keeping.drop(job)
             self.forget_job(job)
         for session in [s for s in self.sessions.values() if s.lost_at is not None and not s.jobs]:
@@ -210,6 +216,7 @@ class Service:
             )
             session.editor = kept.order.editor
             session.jobs[job.request.job_id] = job
+            self.chronicle.note(job, What.RESUMED, attempts=kept.attempts, state=job.state)
             self._queue.restore(job, kept.attempts, now)
 
     def is_idle(self, now: float) -> bool:
@@ -281,6 +288,8 @@ class Service:
                 self.reply(connection, message, envelope, payload)
                 if isinstance(message, JobVariant) and not job.state.is_final:
                     connection.variants_told.add((job.key, message.variant))
+                if isinstance(message, JobVariant):
+                    self.chronicle.note(job, What.SENT, variant=message.variant + 1)
 
         self.keeping.replay(job, now, told)
 
@@ -305,21 +314,24 @@ class Service:
     def submit(self, job: Job, connection: Connection, envelope: Envelope, now: float) -> None:
         """Queue a new job. It may run while it is being written down; its client hears of it when it is."""
         position = self._queue.position(job)
+        session = self.sessions[job.principal, job.session_id]
+        self.chronicle.submitted(job, session.editor)
 
         def kept(refusal: OverpaintError | None) -> None:
             if refusal is not None:
+                self.chronicle.note(job, What.REFUSED, code=refusal.code)
                 self._queue.cancel(job, now)
                 self.keeping.drop(job)
                 self.forget_job(job)
                 self.refuse(connection, envelope, refusal)
                 return
             job.is_accepted = True
+            self.chronicle.note(job, What.ACCEPTED)
             self.reply(connection, JobAccepted(job_id=job.request.job_id, position=position), envelope)
             if not job.state.is_final:  # how it ended is told when that is on the disk, too
                 self._tell(job, job.progress, ())
                 self._tell_missed(job)
 
-        session = self.sessions[job.principal, job.session_id]
         self.keeping.accept(job, session.editor, kept)
         if job.request.job_id in session.jobs:
             self._queue.schedule(job, now)
@@ -385,6 +397,7 @@ class Service:
             self._tell_missed(job)
         self._push(connection, message, payload)
         if isinstance(message, JobVariant):
+            self.chronicle.note(job, What.SENT, variant=message.variant + 1)
             connection.variants_told.add((job.key, message.variant))
         elif isinstance(message, (JobDone, JobFailed)):
             connection.forget_told(job)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from overpaint_backend.engines.base import Device, MakeRoom
+from overpaint_backend.engines.base import Device, MakeRoom, Saving
 from overpaint_backend.engines.devices import DeviceMemory, main_memory
 from overpaint_backend.models.companions import Companions
 from overpaint_backend.models.errors import ModelRefused
@@ -56,6 +56,11 @@ class Thrift(IntEnum):
     def scale(self) -> float:
         """How much of its side the model paints at."""
         return {Thrift.SMALLER: 0.75, Thrift.SMALLEST: 0.5}.get(self, 1.0)
+
+    @property
+    def saving(self) -> Saving | None:
+        """What it costs, as for ``ThriftySession``."""
+        return (None, Saving.TILED, Saving.OFFLOADED, Saving.SMALLER, Saving.SMALLER)[self]
 
 
 class Placement:

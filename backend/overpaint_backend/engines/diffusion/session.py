@@ -13,7 +13,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint_backend.engines.base import Device, FillRequest, FillResult, MakeRoom, OnStep, OperationName
+from overpaint_backend.engines.base import (
+    Device,
+    FillRequest,
+    FillResult,
+    MakeRoom,
+    OnStep,
+    OperationName,
+    Saving,
+)
 from overpaint_backend.models.companions import Companions
 from overpaint_backend.models.families import Family
 from overpaint_backend.models.loras import choose_loras
@@ -76,6 +84,10 @@ class DiffusionSession:
             return 0
         scale = self._loaded().placement.thrift.scale
         return round(_BLEED_WORK_PX * self._starts.px_per_work_px(request, scale))
+
+    def saving(self) -> Saving | None:
+        """See ThriftySession."""
+        return self._loaded().placement.thrift.saving
 
     def batch_limit(self, request: FillRequest) -> int:
         """For how many variants there is room at once; 1 until one was painted at this working size."""
