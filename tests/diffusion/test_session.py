@@ -13,7 +13,7 @@ import pytest
 from tests.diffusion.sessions import HOLE, STAGES, Starved, fill, part_of, request
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from overpaint_backend.engines.base import Cancelled, Device, GenerationSettings, OperationName
+from overpaint_backend.engines.base import Cancelled, Device, GenerationSettings, OperationName, Saving
 from overpaint_backend.engines.diffusion.memory import Thrift
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine
 from overpaint_backend.models.families import FAMILIES
@@ -40,6 +40,7 @@ def test_other_models_leave_before_anything_is_saved_at_the_price_of_quality(ope
     session._model.forget()
     fill(session)
     assert session._model.placement.thrift is Thrift.TILED
+    assert session.saving() is Saving.TILED
 
 
 def test_the_error_says_what_there_is(open_session):

@@ -7,17 +7,18 @@ import secrets
 import pytest
 from tests.integration.daemon_process import DaemonProcess, install_plugin, wait_until
 
+from overpaint_backend.durability.stories import What, read_stories
 from overpaint_protocol.messages import JobDone, JobFailed, JobProgress, JobVariant
 
 # The engines count their open sessions instead of filling memory. "greedy" finds none in the middle of a fill as long
-# as another one is open; "hopeless" never does. "buggy" fails with its weights in hand.
+# as another one is open; "hopeless" never does. "buggy" fails with its weights in hand. "thrifty" goes on in tiles.
 ENGINES = """
 import weakref
 from dataclasses import replace
 
 import numpy as np
 
-from overpaint_backend.engines.base import Step, no_room
+from overpaint_backend.engines.base import Saving, Step, no_room
 from overpaint_backend.engines.testing import InvertEngine
 from overpaint_protocol.errors import OutOfMemory
 
@@ -26,7 +27,7 @@ is_open = set()
 
 class Provider:
     def engines(self):
-        return [Weighty("modest"), Weighty("greedy"), Weighty("hopeless"), Weighty("buggy")]
+        return [Weighty("modest"), Weighty("greedy"), Weighty("hopeless"), Weighty("buggy"), Weighty("thrifty")]
 
 
 class Weighty(InvertEngine):
@@ -46,11 +47,15 @@ class Weighty(InvertEngine):
 
 class Session:
     def __init__(self, name, session):
-        self.name, self.session = name, session
+        self.name, self.session, self.is_thrifty = name, session, False
+
+    def saving(self):
+        return Saving.TILED if self.is_thrifty else None
 
     def fill(self, request, on_step):
         weights = np.zeros(1000)
         self.weights = weakref.ref(weights)
+        self.is_thrifty = self.name == "thrifty"
         if self.name == "buggy":
             raise RuntimeError("a bug with weights in its traceback")
 
@@ -90,6 +95,26 @@ def test_an_idle_model_leaves_and_the_job_goes_on_without_going_back(daemon):
     assert fractions == sorted(fractions)
     wait_until(lambda: "modest is unloaded" in daemon.log, "the log tells who left")
     assert "greedy is unloaded" not in daemon.log
+
+
+def test_the_story_tells_who_left_and_how_memory_is_saved(daemon):
+    client = daemon.client()
+    for engine in ("modest", "greedy", "thrifty", "thrifty"):
+        assert isinstance(finish(client, engine)[-1], JobDone)
+    daemon.terminate()
+    stories = read_stories(daemon.folder / "state" / "stories.sqlite")[::-1]
+    memory = (What.LOADING, What.LOADED, What.UNLOADED_OTHERS, What.SAVED_MEMORY)
+    told = [[entry for entry in story.entries if entry.what in memory] for story in stories]
+    opened = [What.LOADING, What.LOADED]
+    assert [[entry.what for entry in entries] for entries in told] == [
+        opened,
+        [*opened, What.UNLOADED_OTHERS],
+        [*opened, What.SAVED_MEMORY],
+        [],  # the model is loaded, and saves as it did before
+    ]
+    assert told[0][1].facts["device"] == "cpu"
+    assert told[1][2].facts == {"count": 1}
+    assert told[2][2].facts == {"saving": "tiled"}
 
 
 def test_when_that_does_not_help_the_error_goes_out_and_the_next_job_is_fine(daemon):
