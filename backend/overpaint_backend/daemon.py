@@ -31,6 +31,7 @@ from .config import RUNTIME_DIR_VARIABLE, DaemonSettings
 from .durability.archive import Archive
 from .durability.keeper import Keeper
 from .durability.stories import StoryBook
+from .energy import EnergyMeter, installed_sources
 from .executors.base import WorkerSettings
 from .executors.process import ProcessExecutor
 from .recipes.offer import RecipeBook
@@ -117,6 +118,7 @@ class _Daemon:
             self._keeper,
             time.monotonic(),
             Chronicle(self._stories, self._archive),
+            EnergyMeter(installed_sources(), time.monotonic()),
         )
 
     def serve(self) -> None:

@@ -35,13 +35,16 @@ __all__ = [
     "Capabilities",
     "DaemonReport",
     "DaemonStopping",
+    "DeviceReport",
     "Edges",
     "Edit",
     "EncodedImage",
+    "EnergyReport",
     "EngineInfo",
     "ErrorInfo",
     "ErrorReply",
     "Expand",
+    "FailureReport",
     "FetchJob",
     "Fill",
     "GenerationSettings",
@@ -55,10 +58,12 @@ __all__ = [
     "JobId",
     "JobPreview",
     "JobProgress",
+    "JobReport",
     "JobState",
     "JobSummary",
     "JobVariant",
     "Limits",
+    "LoadedReport",
     "LoraInfo",
     "LoraWeight",
     "Message",
@@ -481,6 +486,72 @@ class SessionReport:
     kept: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobReport:
+    """One unfinished job in ``daemon.report``, without its id: the fields are those of ``job.progress``.
+
+    editor: as in SessionReport. engine: id of the engine, or empty for the worker's choice.
+    """
+
+    editor: str
+    operation: str
+    engine: str
+    state: JobState
+    position: int
+    stage: str = ""
+    fraction: float | None = None
+    time_left_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_fraction(self.fraction)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedReport:
+    """An engine that is loaded. weight_bytes: what its model takes. idle_s: since when nobody used it, in seconds; None in use."""
+
+    engine: str
+    weight_bytes: int
+    idle_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceReport:
+    """Where engines compute, as the worker last saw it.
+
+    device: ``cpu``, ``cuda`` or ``mps``; ``cpu`` before a model was opened. free_bytes, total_bytes: of its memory, main memory
+    for ``cpu`` and ``mps``. resident_bytes: main memory of the worker's process. loaded: least recently used first.
+    """
+
+    device: str
+    free_bytes: int
+    total_bytes: int
+    resident_bytes: int
+    loaded: tuple[LoadedReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureReport:
+    """A job that failed lately. ago_s: seconds since then. code: of its error."""
+
+    ago_s: float
+    operation: str
+    engine: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyReport:
+    """What the machine's own meters say. source: ``nvml`` (graphics cards) or ``rapl`` (processors).
+
+    joules: since the daemon's start, of all programs. watts: mean since the report before, or None in the first.
+    """
+
+    source: str
+    joules: float
+    watts: float | None = None
+
+
 # ---------------------------------------------------------------- editor to daemon
 
 
@@ -800,6 +871,10 @@ class DaemonReport:
 
     uptime_s: seconds since its start. worker: ``starting``, ``idle``, ``busy`` or ``down``.
     worker_restarts: how often the engine's process had to be replaced. sessions: the clients, oldest first.
+    jobs: those that run, then those that wait, in their order. device: None while no worker has told.
+    kept_bytes: pictures and results of all sessions; max_kept_bytes: as many as there is room for.
+    idle_unload_s: how long an engine stays loaded that nobody uses. failures: the newest first.
+    energy: one of each source that can be read.
     """
 
     daemon_id: str
@@ -811,6 +886,13 @@ class DaemonReport:
     engines: tuple[EngineInfo, ...]
     broken_engines: tuple[BrokenEngine, ...] = ()
     sessions: tuple[SessionReport, ...] = ()
+    jobs: tuple[JobReport, ...] = ()
+    device: DeviceReport | None = None
+    kept_bytes: int = 0
+    max_kept_bytes: int = 0
+    idle_unload_s: float = 0.0
+    failures: tuple[FailureReport, ...] = ()
+    energy: tuple[EnergyReport, ...] = ()
 
 
 @_message("daemon.stopping")

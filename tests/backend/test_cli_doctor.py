@@ -12,7 +12,7 @@ import pytest
 
 from overpaint_backend.cli import doctor
 from overpaint_backend.cli.doctor import Check, Examination, Level
-from overpaint_backend.cli.status import describe_duration
+from overpaint_backend.cli.situation import describe_duration
 from overpaint_backend.editors.install import enable, install
 from overpaint_backend.editors.locate import Editor, Installation, Packaging
 from overpaint_protocol.connection import ConnectionInfo

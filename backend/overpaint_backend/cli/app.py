@@ -251,13 +251,18 @@ def doctor(
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
-    """Say what the daemon is doing."""
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every second, until Ctrl+C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what the daemon is doing: jobs, clients, memory, models, disk, energy, recent failures."""
+    if watch and as_json:
+        raise typer.BadParameter("--watch is for people; ask with --json as often as you like")
 
     def run() -> int:
         from .status import run_status
 
-        return run_status(as_json=as_json)
+        return run_status(as_json=as_json, watch=watch)
 
     end_with(run, as_json=as_json)
 

@@ -26,7 +26,8 @@ from overpaint_protocol.messages import BrokenEngine, DaemonReport, EngineInfo
 from overpaint_protocol.version import MAJOR, MINOR, PRODUCT_VERSION
 
 from .outcome import FAILED, OK, print_json, say
-from .status import describe_duration, inspect_daemon
+from .situation import describe_duration
+from .status import inspect_daemon
 
 __all__ = ["Check", "Examination", "Level", "run_doctor"]
 

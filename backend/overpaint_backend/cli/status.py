@@ -1,4 +1,4 @@
-"""``overpaint status`` and ``overpaint stop``."""
+"""``overpaint status`` and ``overpaint stop``. What is shown is put into words in ``situation``."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import time
 from dataclasses import asdict
 
 import psutil
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
+from overpaint_backend.config import DaemonSettings
 from overpaint_backend.recipes.offer import infos
 from overpaint_backend.recipes.store import RecipeStore
 from overpaint_client.request import ask
 from overpaint_protocol import connection
-from overpaint_protocol.errors import DaemonError, DaemonNotRunning, LinkRefused
+from overpaint_protocol.errors import DaemonError, DaemonNotRunning, LinkError, LinkRefused
 from overpaint_protocol.messages import DaemonReport, InspectDaemon, ShutDown
 
 from .outcome import FAILED, OK, print_json, say
 from .recipes import describe_recipes
+from .situation import describe, look_at_storage
 
-__all__ = ["describe_duration", "inspect_daemon", "run_status", "run_stop"]
+__all__ = ["inspect_daemon", "run_status", "run_stop"]
 
 _STOP_TIMEOUT_S = 15.0
+_WATCH_S = 1.0
 
 
 def inspect_daemon(timeout_s: float = 10.0) -> DaemonReport:
@@ -35,8 +41,8 @@ def inspect_daemon(timeout_s: float = 10.0) -> DaemonReport:
     return answer
 
 
-def run_status(*, as_json: bool) -> int:
-    """Print what the daemon does; 0 if one runs, else 1."""
+def run_status(*, as_json: bool, watch: bool = False) -> int:
+    """Print what the daemon does; 0 if one runs, else 1. watch: again every second, until Ctrl+C or the daemon's end."""
     try:
         report = inspect_daemon()
     except (DaemonNotRunning, LinkRefused) as error:
@@ -45,33 +51,43 @@ def run_status(*, as_json: bool) -> int:
         else:
             say(error.message)
         return FAILED
+    if watch:
+        return _watch(report)
+    storage = look_at_storage(DaemonSettings.from_environment().jobs_dir)
     recipes = infos(RecipeStore.from_environment().entries(), report.engines)
     if as_json:
-        recipes_plain = [asdict(recipe) for recipe in recipes]
-        print_json({"ok": True, "running": True, **asdict(report), "recipes": recipes_plain})
+        more = {"storage": asdict(storage), "recipes": [asdict(recipe) for recipe in recipes]}
+        print_json({"ok": True, "running": True, **asdict(report), **more})
         return OK
-    say(
-        f"Overpaint's daemon {report.product_version} has run for {describe_duration(report.uptime_s)} "
-        f"(process {report.pid}); its worker is {report.worker}."
-    )
-    if report.worker_restarts:
-        say(f"The worker had to be replaced {report.worker_restarts} times.")
+    for line in describe(report, storage):
+        say(line)
     for engine in report.engines:
         loras = f" LoRAs: {', '.join(lora.id for lora in engine.loras)}." if engine.loras else ""
         say(f"Engine {engine.id}: {engine.name} ({', '.join(engine.operations)}).{loras}")
     for broken in report.broken_engines:
         say(f"Engine {broken.id} does not work: {broken.reason}")
     describe_recipes(recipes)
-    for session in report.sessions:
-        jobs = session.queued + session.running + session.kept
-        if jobs == 0 and (not session.connected or session.editor == "cli"):
-            continue  # has left, or is this very question
-        link = "connected" if session.connected else "away"
-        say(
-            f"{session.editor}, {link}: {session.queued} waiting, {session.running} running, "
-            f"{session.kept} results kept."
-        )
     return OK
+
+
+def _watch(report: DaemonReport) -> int:
+    jobs_dir = DaemonSettings.from_environment().jobs_dir
+    console = Console(markup=False, highlight=False)
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                text = "\n".join(describe(report, look_at_storage(jobs_dir)))
+                if console.is_terminal:
+                    live.update(Text(text), refresh=True)
+                else:
+                    say(f"{text}\n")
+                time.sleep(_WATCH_S)
+                report = inspect_daemon()
+    except KeyboardInterrupt:
+        return OK
+    except (DaemonNotRunning, LinkRefused, LinkError):
+        say("Overpaint's daemon has ended.")
+        return OK
 
 
 def run_stop(*, as_json: bool) -> int:
@@ -92,15 +108,6 @@ def run_stop(*, as_json: bool) -> int:
     else:
         say("Overpaint's daemon has ended.")
     return OK
-
-
-def describe_duration(seconds: float) -> str:
-    """A time span in the largest unit that fits it, such as ``3 minutes``."""
-    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        count = int(seconds // length)
-        if count:
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{int(seconds)} seconds"
 
 
 def _is_gone(pid: int, deadline: float) -> bool:

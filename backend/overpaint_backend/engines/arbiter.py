@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from overpaint_protocol.errors import OutOfMemory
+from overpaint_protocol.messages import LoadedReport
 
 from .base import Device, Engine, EngineSession, Saving, ThriftySession
 from .devices import DeviceMemory
@@ -75,6 +76,17 @@ class Arbiter:
     def weights(self) -> dict[str, int]:
         """Bytes of each engine that is loaded, least recently used first."""
         return {engine_id: loaded.weight_bytes for engine_id, loaded in self._loaded.items()}
+
+    def reports(self, now: float) -> tuple[LoadedReport, ...]:
+        """What is loaded, least recently used first. now: as for ``close_idle``."""
+        return tuple(
+            LoadedReport(
+                engine=engine_id,
+                weight_bytes=loaded.weight_bytes,
+                idle_s=None if loaded.idle_since is None else max(0.0, now - loaded.idle_since),
+            )
+            for engine_id, loaded in self._loaded.items()
+        )
 
     def saving(self, engine_id: str) -> Saving | None:
         """How a loaded engine saves memory at present, if it does."""

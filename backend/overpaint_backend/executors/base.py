@@ -16,7 +16,14 @@ import zmq
 from overpaint_protocol import codec
 from overpaint_protocol.errors import ProtocolError
 from overpaint_protocol.geometry import Rect
-from overpaint_protocol.messages import BrokenEngine, EncodedImage, EngineInfo, ErrorInfo, SubmitJob
+from overpaint_protocol.messages import (
+    BrokenEngine,
+    DeviceReport,
+    EncodedImage,
+    EngineInfo,
+    ErrorInfo,
+    SubmitJob,
+)
 from overpaint_protocol.pixels import Bytes, ImageHeader
 
 __all__ = [
@@ -31,6 +38,7 @@ __all__ = [
     "RunRemark",
     "RunVariant",
     "StopRun",
+    "WorkerCondition",
     "WorkerEvent",
     "WorkerGone",
     "WorkerSettings",
@@ -125,6 +133,13 @@ class RunPreview:
     image: EncodedImage
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerCondition:
+    """How the worker is, said every few seconds and when a model comes or goes."""
+
+    device: DeviceReport
+
+
 class Remark(StrEnum):
     """What a worker remarks on a run."""
 
@@ -183,7 +198,15 @@ class WorkerGone:
 
 
 WorkerEvent = (
-    Ready | EnginesChanged | RunProgress | RunPreview | RunRemark | RunVariant | RunOver | WorkerGone
+    Ready
+    | EnginesChanged
+    | WorkerCondition
+    | RunProgress
+    | RunPreview
+    | RunRemark
+    | RunVariant
+    | RunOver
+    | WorkerGone
 )
 
 _MESSAGES: dict[bytes, type] = {
@@ -193,6 +216,7 @@ _MESSAGES: dict[bytes, type] = {
         StopRun,
         Ready,
         EnginesChanged,
+        WorkerCondition,
         RunProgress,
         RunPreview,
         RunRemark,

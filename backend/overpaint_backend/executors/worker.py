@@ -16,9 +16,11 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import psutil
+
 from overpaint_backend.engines.arbiter import Arbiter
 from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, Step
-from overpaint_backend.engines.devices import device_kind, device_memory
+from overpaint_backend.engines.devices import device_kind, device_memory, main_memory
 from overpaint_backend.engines.registry import EngineRegistry
 from overpaint_backend.imaging.pipeline import (
     FillJob,
@@ -33,7 +35,7 @@ from overpaint_backend.imaging.preview import Backdrop
 from overpaint_backend.jobs.choice import choose_engine
 from overpaint_protocol import codec
 from overpaint_protocol.errors import EngineError, OutOfMemory, OverpaintError
-from overpaint_protocol.messages import MAX_SEED, EncodedImage, ErrorInfo, SubmitJob
+from overpaint_protocol.messages import MAX_SEED, DeviceReport, EncodedImage, ErrorInfo, SubmitJob
 from overpaint_protocol.pixels import Bytes, ImageHeader, split_bands
 
 from .base import (
@@ -45,6 +47,7 @@ from .base import (
     RunProgress,
     RunRemark,
     RunVariant,
+    WorkerCondition,
     WorkerSettings,
     WorkerStart,
 )
@@ -57,6 +60,7 @@ from .watch import EngineWatch
 __all__ = ["main"]
 
 _PROGRESS_INTERVAL_S = 0.05
+_CONDITION_S = 2.0
 _TURN_S = 1.0
 """How often a worker without a job looks at the time."""
 
@@ -81,6 +85,9 @@ class _Worker:
         self.registry = EngineRegistry.installed()
         self.device = Device("auto")
         self.arbiter = Arbiter(self.registry.get, self.device, device_memory, settings.idle_unload_s)
+        self._process = psutil.Process()
+        self._told_loaded: tuple[str, ...] | None = None
+        self._told_at = 0.0
         self.paces = Paces(None if self._pace_path is None else read_history(self._pace_path))
 
     def serve(self) -> None:
@@ -94,6 +101,25 @@ class _Worker:
             now = time.monotonic()
             self.arbiter.close_idle(now)
             watch.look(now)
+            self.tell_condition(now)
+
+    def tell_condition(self, now: float) -> None:
+        """Say how memory is, if that was a while ago or what is loaded has changed."""
+        loaded = self.arbiter.loaded
+        if loaded == self._told_loaded and now - self._told_at < _CONDITION_S:
+            return
+        self._told_loaded, self._told_at = loaded, now
+        # Asking the device would import torch, which takes long and much memory, before anybody wants it.
+        has_torch = "torch" in sys.modules
+        memory = device_memory(self.device) if has_torch else main_memory()
+        report = DeviceReport(
+            device=device_kind(self.device),
+            free_bytes=memory.free_bytes,
+            total_bytes=memory.total_bytes,
+            resident_bytes=self._process.memory_info().rss,
+            loaded=self.arbiter.reports(now),
+        )
+        self.link.send(WorkerCondition(device=report))
 
     def keep_paces(self) -> None:
         """Let what was learnt about the time outlive this process."""
@@ -189,6 +215,7 @@ class _Run:
             device = device_kind(self._worker.device) if has_model else "cpu"
             took_ms = round((time.perf_counter() - started) * 1000, 1)
             self._remark(Remark.LOADED, device=device, took_ms=took_ms)
+            self._worker.tell_condition(time.monotonic())
 
     @contextmanager
     def _remarks_on_memory(self) -> Iterator[None]:
@@ -285,6 +312,7 @@ class _Run:
             if now - self._progress_at >= _PROGRESS_INTERVAL_S:
                 self._progress_at = now
                 self._report("painting", self._fraction)
+                self._worker.tell_condition(now)
             if self._job.preview_bytes > 0:
                 self._show(prepared, variant, step)
 

@@ -1,5 +1,7 @@
 """What the stories of jobs are told: the scheduler's decisions with their causes, the worker's remarks, the clients' steps.
 
+All of it is counted as well, for ``daemon.report`` and the metrics.
+
 Everything is written by the disk's thread, after what was given to it before; so ``accepted`` stands in a story once it is
 true.
 """
@@ -7,7 +9,7 @@ true.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from overpaint_backend.durability.archive import DiskWork
 from overpaint_backend.durability.stories import Cause, Entry, Fact, StoryBook, What
@@ -28,7 +30,9 @@ from overpaint_backend.jobs.scheduler import (
     WorkerReady,
     WorkerState,
 )
-from overpaint_protocol.messages import JobState, SessionId
+from overpaint_protocol.messages import FailureReport, JobState, SessionId
+
+from .tally import Tally
 
 __all__ = ["Chronicle"]
 
@@ -64,6 +68,14 @@ class Chronicle:
         self._book = book
         self._disk = disk
         self._wall = wall
+        self.tally = Tally()
+        """What was counted since the daemon's start."""
+
+    @property
+    def failures(self) -> tuple[FailureReport, ...]:
+        """The last jobs that failed, the newest first."""
+        now = self._wall()
+        return tuple(failure.report(now) for failure in self.tally.failures)
 
     def note(self, job: Job, what: What, **facts: Fact) -> None:
         """Add to a job's story. facts: see What; never text of a client's."""
@@ -77,6 +89,7 @@ class Chronicle:
 
     def submitted(self, job: Job, editor: str) -> None:
         """A client has asked for a job."""
+        self.tally.submitted[job.request.operation.type] += 1
         size = job.request.context.size
         self.note(
             job,
@@ -88,6 +101,15 @@ class Chronicle:
             height_px=size.height,
             engine=job.engine,
         )
+
+    def made(self, job: Job, variant: int) -> None:
+        """The worker has painted a variant; the index counts from 0."""
+        self.tally.variants += 1
+        self.note(job, What.MADE, variant=variant + 1)
+
+    def worked(self, job: Job, timings_ms: Mapping[str, float]) -> None:
+        """The worker is through with a run, which took so long."""
+        self.tally.engine_s[job.engine] += sum(timings_ms.values()) / 1000
 
     def decided(
         self, event: Event, instruction: Instruction, job: Job, others: Iterable[Job], worker: WorkerState
@@ -105,8 +127,10 @@ class Chronicle:
             case LeaveJob():
                 self.note(job, What.LEFT, attempts=instruction.attempts)
             case EndJob():
-                code = {} if instruction.error is None else {"code": instruction.error.code}
-                self.note(job, _ENDS[instruction.state], because=because, **code)
+                code = "" if instruction.error is None else instruction.error.code
+                operation = job.request.operation.type
+                self.tally.end(operation, job.engine, instruction.state, code, self._wall())
+                self.note(job, _ENDS[instruction.state], because=because, **({"code": code} if code else {}))
             case _:
                 pass
 

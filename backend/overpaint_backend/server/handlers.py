@@ -30,7 +30,6 @@ from overpaint_protocol.messages import (
     MAX_SEED,
     AckJob,
     CancelJob,
-    DaemonReport,
     DaemonStopping,
     FetchJob,
     Hello,
@@ -44,8 +43,9 @@ from overpaint_protocol.messages import (
     ShutDown,
     SubmitJob,
 )
-from overpaint_protocol.version import PRODUCT_VERSION, negotiate
+from overpaint_protocol.version import negotiate
 
+from .report import make_report
 from .sessions import LOCAL, Connection, Session
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _ping(service: Service, connection: Connection, envelope: Envelope, _now: fl
 
 
 def _inspect(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
-    service.reply(connection, _report(service, connection.principal, now), envelope)
+    service.reply(connection, make_report(service, connection.principal, now), envelope)
 
 
 def _shut_down(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
@@ -258,20 +258,3 @@ def _choose_engine(service: Service, request: SubmitJob) -> str:
 
 def _seed(request: SubmitJob) -> int:
     return secrets.randbelow(MAX_SEED + 1) if request.seed is None else request.seed
-
-
-def _report(service: Service, principal: str, now: float) -> DaemonReport:
-    """The daemon as ``principal`` may see it: all sessions for its own user, their own for others."""
-    return DaemonReport(
-        daemon_id=service.daemon_id,
-        product_version=PRODUCT_VERSION,
-        pid=service.pid,
-        uptime_s=now - service.started_at,
-        worker=service.worker_state,
-        worker_restarts=service.worker_restarts,
-        engines=service.engines or (),
-        broken_engines=service.broken_engines,
-        sessions=tuple(
-            session.report for session in service.sessions.values() if principal in (LOCAL, session.principal)
-        ),
-    )

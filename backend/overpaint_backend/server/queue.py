@@ -9,7 +9,6 @@ import itertools
 import logging
 from collections.abc import Callable
 
-from overpaint_backend.durability.stories import What
 from overpaint_backend.executors.base import (
     Executor,
     RunJob,
@@ -64,7 +63,12 @@ class JobQueue:
     """
 
     def __init__(
-        self, cancel_grace_s: float, executor: Executor, keeping: Keeping, tell: Tell, chronicle: Chronicle
+        self,
+        cancel_grace_s: float,
+        executor: Executor,
+        keeping: Keeping,
+        tell: Tell,
+        chronicle: Chronicle,
     ) -> None:
         self._scheduler = Scheduler(cancel_grace_s)
         self._executor = executor
@@ -232,7 +236,7 @@ class JobQueue:
         job.engine = event.engine
         result = Result(variant, payload, sum(len(frame) for frame in payload))
         job.results.append(result)
-        self._chronicle.note(job, What.MADE, variant=event.variant + 1)
+        self._chronicle.made(job, event.variant)
         self._keeping.add(job, result)
         self._tell(job, variant, payload)
 
@@ -240,6 +244,7 @@ class JobQueue:
         job = self._job_of(event.run)
         if job is not None:
             job.timings_ms, job.notes = event.timings_ms, event.notes
+            self._chronicle.worked(job, event.timings_ms)
         error = None if event.error is None else event.error.to_exception()
         if error is not None and error.detail:
             _log.warning("run %d: %s %s", event.run, error.code, error.detail)

@@ -14,7 +14,15 @@ from collections.abc import Callable, Sequence
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.durability.keeper import Keeper
 from overpaint_backend.durability.stories import What
-from overpaint_backend.executors.base import EnginesChanged, Executor, Ready, WorkerEvent, WorkerGone
+from overpaint_backend.energy import EnergyMeter
+from overpaint_backend.executors.base import (
+    EnginesChanged,
+    Executor,
+    Ready,
+    WorkerCondition,
+    WorkerEvent,
+    WorkerGone,
+)
 from overpaint_backend.jobs.model import Job
 from overpaint_backend.jobs.scheduler import Stopping, Tick, WorkerLost, WorkerReady, WorkerState
 from overpaint_backend.recipes.offer import RecipeBook
@@ -32,6 +40,7 @@ from overpaint_protocol.messages import (
     BrokenEngine,
     Capabilities,
     DaemonStopping,
+    DeviceReport,
     EngineInfo,
     ErrorInfo,
     ErrorReply,
@@ -73,6 +82,7 @@ class Service:
         keeper: what outlives this daemon, and what earlier ones left.
         now: the time of all calls is in seconds of the same monotonic clock.
         chronicle: writes the stories of jobs; by default nobody does.
+        energy: what energy is read from; by default nothing.
     """
 
     def __init__(
@@ -84,6 +94,7 @@ class Service:
         keeper: Keeper,
         now: float,
         chronicle: Chronicle | None = None,
+        energy: EnergyMeter | None = None,
     ) -> None:
         self.settings = settings
         self.daemon_id = secrets.token_hex(8)
@@ -95,6 +106,8 @@ class Service:
         """By principal and id."""
         self.is_stopping = False
         self.keeping = Keeping(keeper, settings, now)
+        self.device: DeviceReport | None = None
+        self.energy = energy or EnergyMeter([], now)
         self.chronicle = chronicle or Chronicle(None, None)
         self._queue = JobQueue(settings.cancel_grace_s, executor, self.keeping, self._tell, self.chronicle)
         self._send = send
@@ -154,7 +167,10 @@ class Service:
                 self._welcome_waiting()
             case EnginesChanged():
                 self._take_engines(event)
+            case WorkerCondition():
+                self.device = event.device
             case WorkerGone():
+                self.device = None
                 self._queue.handle(WorkerLost(), now)
                 if self._queue.worker_state is WorkerState.DOWN:
                     self._welcome_waiting()  # nothing better will come soon
