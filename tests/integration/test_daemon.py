@@ -503,7 +503,7 @@ def test_sigterm_ends_the_daemon_in_order(own_daemon):
     own_daemon.process.send_signal(signal.SIGTERM)
     assert not {JobDone, JobFailed} & set(kinds_of(client.receive_until(DaemonStopping)))
     assert own_daemon.process.wait(30) == 0
-    assert files_below(own_daemon.folder) == ["daemon.lock", "daemon.log", "jobs"]
+    assert files_below(own_daemon.folder) == ["daemon.lock", "daemon.log", "jobs", "stories.sqlite"]
     assert not worker.is_running()
 
 
