@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from pathlib import Path
 
 import psutil
@@ -233,7 +234,7 @@ class Client:
             own.call(self.socket, server)
         self._next_id = framing.message_ids()
         self.welcome: Welcome | None = None
-        self.unasked: list[framing.Envelope] = []
+        self._waiting: deque[framing.Envelope] = deque()
         """What came while an answer was waited for."""
         self.monitor = self.socket.get_monitor_socket()
         self.socket.connect(endpoint)
@@ -251,8 +252,8 @@ class Client:
         return message_id
 
     def receive(self, timeout_s: float = WAIT_S) -> framing.Envelope:
-        assert self.socket.poll(round(timeout_s * 1000)), "the daemon said nothing"
-        return framing.decode([frame.buffer for frame in self.socket.recv_multipart(copy=False)])
+        """The next message."""
+        return self._waiting.popleft() if self._waiting else self._read(timeout_s)
 
     def receive_until(self, *kinds: type) -> list[framing.Envelope]:
         """Everything up to the first message of one of ``kinds``, which comes last."""
@@ -262,27 +263,29 @@ class Client:
         return received
 
     def until_over(self, job_id: str) -> list[framing.Envelope]:
-        """What came of that job, its end included; other jobs may be told of in between."""
-
-        def of_job() -> list[framing.Envelope]:
-            return [e for e in self.unasked if getattr(e.message, "job_id", None) == job_id]
-
-        while not any(isinstance(envelope.message, (JobDone, JobFailed)) for envelope in of_job()):
-            self.unasked.append(self.receive())
-        return of_job()
+        """What comes of that job, its end included; what comes of others in between is still to be received."""
+        of_job, of_others = [], []
+        while not (of_job and isinstance(of_job[-1].message, (JobDone, JobFailed))):
+            envelope = self.receive()
+            mine = getattr(envelope.message, "job_id", None) == job_id
+            (of_job if mine else of_others).append(envelope)
+        self._waiting.extendleft(reversed(of_others))
+        return of_job
 
     def ask(self, message: object, payload=()) -> object:
-        """The answer to ``message``; what comes before it goes to ``unasked``."""
+        """The answer to ``message``; what comes before it is still to be received."""
         message_id = self.send(message, payload)
-        while True:
-            envelope = self.receive()
-            if envelope.header.re == message_id:
-                return envelope.message
-            self.unasked.append(envelope)
+        while (envelope := self._read()).header.re != message_id:
+            self._waiting.append(envelope)
+        return envelope.message
+
+    def _read(self, timeout_s: float = WAIT_S) -> framing.Envelope:
+        assert self.socket.poll(round(timeout_s * 1000)), "the daemon said nothing"
+        return framing.decode([frame.buffer for frame in self.socket.recv_multipart(copy=False)])
 
     def is_silent(self, seconds: float = 0.3) -> bool:
-        """Whether nothing comes for so long."""
-        return not self.socket.poll(round(seconds * 1000))
+        """Whether nothing has come that was not received, and nothing comes for so long."""
+        return not self._waiting and not self.socket.poll(round(seconds * 1000))
 
     def hello(self, session_id: str, **changes) -> Welcome | ErrorReply:
         fields = {
