@@ -6,6 +6,7 @@ busy machine needs.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 from typing import Any
 
@@ -34,6 +35,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[_NOT_RUN] = len(needing)
     config.hook.pytest_deselected(items=needing)
     items[:] = [item for item in items if item not in needing]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Modules and thousands of collected tests live to the end. Engines collect garbage whenever they close, which would go
+    # through all of them each time: a quarter of the time of their tests.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,6 +1,7 @@
-"""The toy model means what it says: each word, negative prompts, seeds and strength.
+"""The toy model means what it says: single words, negative prompts and seeds.
 
-Every count is over forty seeds, each with its own mask and background.
+Every count is over forty seeds, each with its own mask and background. A color with a disc, a disc alone and nothing are asked
+for in test_through_daemon.
 """
 
 from __future__ import annotations
@@ -13,21 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.toy_model.pictures import (
-    COLORS,
-    THING,
-    WORDS,
-    clouds,
-    color_of,
-    color_shares,
-    coverage,
-    shows,
-)
+from tests.toy_model.pictures import COLORS, clouds, color_of, color_shares
 
 WEIGHTS = Path(__file__).parent / "weights"
 SEEDS = 40
 SIDE = 64
-STEPS = 12
+STEPS = 6  # as the tests in the editors
 GUIDANCE = 4.0
 
 Fill = Callable[..., list[np.ndarray]]
@@ -65,19 +57,16 @@ def fill() -> Fill:
         prompt: str,
         negative: str = "",
         *,
-        pictures: list[np.ndarray] = PICTURES,
-        strength: float = 1.0,
         guidance: float = GUIDANCE,
         first_seed: int = 0,
     ) -> list[np.ndarray]:
         result = pipeline(
             [prompt] * SEEDS,
-            image=[Image.fromarray(picture) for picture in pictures],
+            image=[Image.fromarray(picture) for picture in PICTURES],
             mask_image=[Image.fromarray(mask) for mask in MASKS],
             negative_prompt=[negative] * SEEDS,
             num_inference_steps=STEPS,
             guidance_scale=guidance,
-            strength=strength,
             height=SIDE,
             width=SIDE,
             generator=[torch.Generator().manual_seed(first_seed + i) for i in range(SEEDS)],
@@ -96,20 +85,8 @@ def test_committed_weights_stay_small():
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_a_prompt_gives_its_color(fill, color):
-    made = fill(f"a {color} {THING}")
-    assert colors(made).count(color) >= 38
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_a_word_alone_is_enough(fill, word):
-    made = fill(word)
-    assert sum(shows(word, picture, mask) for picture, mask in zip(made, MASKS, strict=True)) >= 38
-
-
-def test_a_disc_of_no_said_color_is_there(fill):
-    made = fill(f"a {THING}")
-    assert sum(shows(THING, picture, mask) for picture, mask in zip(made, MASKS, strict=True)) >= 38
+def test_a_word_alone_is_enough(fill, color):
+    assert colors(fill(color)).count(color) >= 38
 
 
 def test_unknown_words_do_not_matter(fill):
@@ -133,20 +110,3 @@ def test_a_seed_repeats_itself_bit_for_bit(fill):
     for one, two, three in zip(first, again, other, strict=True):
         assert np.array_equal(one, two)
         assert not np.array_equal(one, three)
-
-
-def test_strength_moves_the_picture_away_from_the_original(fill):
-    discs = []
-    for picture, mask in zip(PICTURES, MASKS, strict=True):
-        rows, columns = np.nonzero(mask)
-        cover = coverage(SIDE, SIDE, rows.mean() + 0.5, columns.mean() + 0.5, 22)[..., None]
-        paint = np.array(COLORS["blue"]) * 255
-        discs.append((picture * (1 - cover) + paint * cover).astype(np.uint8))
-    distances = []
-    for strength in (0.25, 0.5, 0.75, 1.0):
-        made = fill("a red disc", pictures=discs, strength=strength)
-        distances.append(
-            np.mean([np.abs(a.astype(int) - b).mean() for a, b in zip(made, discs, strict=True)])
-        )
-    assert distances == sorted(distances)
-    assert distances[0] < 0.6 * distances[-1]
