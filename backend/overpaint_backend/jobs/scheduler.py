@@ -1,7 +1,7 @@
 """Which job runs next: a pure state machine for one worker.
 
-Events go in, instructions come out, and time is an argument in seconds. Sessions take turns, so a long queue of one
-client never keeps another waiting for more than one job. Invariants:
+Events go in, instructions come out, and time is an argument in seconds. Whose turn it is stands in ``lineup``: clients
+share the device by time, so a long queue of one never keeps another waiting for more than its share. Invariants:
 
 * every submitted job gets exactly one EndJob, or is left to the next daemon;
 * at most one run is under way, and a run belongs to one start of the worker;
@@ -14,14 +14,15 @@ counts like its worker; one that is stopped leaves its jobs to the next as if th
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from overpaint_protocol.errors import EngineLost, OverpaintError, ShuttingDown
-from overpaint_protocol.messages import JobState, SessionId
+from overpaint_protocol.messages import JobState
 
+from .lineup import LineUp
 from .model import JobKey
+from .shares import Waiting
 
 __all__ = [
     "CancelRun",
@@ -66,11 +67,9 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobSubmitted:
-    """A job waits for its turn: a new one, or one that an earlier daemon began ``attempts`` times and did not finish."""
+    """A job waits for its turn: a new one, or one that an earlier daemon began and did not finish."""
 
-    key: JobKey
-    session_id: SessionId
-    attempts: int = 0
+    job: Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,21 +166,17 @@ Instruction = StartRun | CancelRun | KillWorker | MoveJob | LeaveJob | EndJob
 
 
 @dataclass(slots=True)
-class _Waiting:
-    session_id: SessionId
-    attempts: int = 0
-    position: int = -1
-
-
-@dataclass(slots=True)
 class _Run:
     """key is None once the job was cancelled; then ``deadline`` is when the worker's patience is over."""
 
     id: RunId
     key: JobKey | None
-    session_id: SessionId
-    attempt: int
+    job: Waiting
     deadline: float | None = None
+
+    @property
+    def attempt(self) -> int:
+        return self.job.attempts + 1
 
 
 class Scheduler:
@@ -193,9 +188,10 @@ class Scheduler:
 
     def __init__(self, cancel_grace_s: float) -> None:
         self._grace_s = cancel_grace_s
-        self._waiting: dict[JobKey, _Waiting] = {}
-        self._queues: dict[SessionId, deque[JobKey]] = {}
-        self._turns: deque[SessionId] = deque()
+        self._line_up = LineUp()
+        self._positions: dict[JobKey, int] = {}
+        self._has_moved = False
+        self._seen_at: float | None = None
         self._run: _Run | None = None
         self._run_ids = itertools.count(1)
         self._is_ready = False
@@ -218,23 +214,18 @@ class Scheduler:
         """The job ``run`` works for, or None if the run is over or its job was cancelled."""
         return self._run.key if self._run is not None and self._run.id == run else None
 
-    def position_for(self, session_id: SessionId) -> int:
-        """How many jobs would be ahead of a new one of that session."""
-        mine = len(self._queues.get(session_id, ()))
-        turns = list(self._turns)
-        place = turns.index(session_id) if session_id in turns else len(turns)
-        others = sum(
-            min(len(self._queues[other]), mine + (index < place))
-            for index, other in enumerate(turns)
-            if other != session_id
-        )
-        return mine + others + (self._run is not None)
+    def position_for(self, job: Waiting) -> int:
+        """How many jobs would be ahead of a new one."""
+        return self._line_up.place_for(job) + (self._run is not None)
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take note of ``event`` and say what is to be done, in order."""
+        if self._seen_at is not None:
+            self._line_up.passed(now - self._seen_at)
+        self._seen_at = now
         match event:
             case JobSubmitted():
-                done = self._submitted(event)
+                done = self._submitted(event.job)
             case JobCancelRequested():
                 done = self._cancelled(event.key, now)
             case WorkerReady():
@@ -252,19 +243,21 @@ class Scheduler:
 
     # ------------------------------------------------------------ one method per event
 
-    def _submitted(self, event: JobSubmitted) -> list[Instruction]:
+    def _submitted(self, job: Waiting) -> list[Instruction]:
         if self._is_stopping:
-            return [EndJob(event.key, JobState.FAILED, _shutting_down())]
+            return [EndJob(job.key, JobState.FAILED, _shutting_down())]
         if self._is_failing:
-            return [EndJob(event.key, JobState.FAILED, _cannot_start())]
-        if event.attempts >= _MAX_ATTEMPTS:
-            return [EndJob(event.key, JobState.FAILED, _lost_twice())]
-        self._enqueue(event.key, _Waiting(event.session_id, event.attempts))
+            return [EndJob(job.key, JobState.FAILED, _cannot_start())]
+        if job.attempts >= _MAX_ATTEMPTS:
+            return [EndJob(job.key, JobState.FAILED, _lost_twice())]
+        self._line_up.add(job)
+        self._has_moved = True
         return []
 
     def _cancelled(self, key: JobKey, now: float) -> list[Instruction]:
-        if key in self._waiting:
-            self._dequeue(key)
+        if key in self._line_up:
+            self._line_up.remove(key)
+            self._has_moved = True
             return [EndJob(key, JobState.CANCELLED)]
         if self._run is not None and self._run.key == key:
             self._run.key = None
@@ -276,19 +269,18 @@ class Scheduler:
         if not self._is_ready:
             self._failed_starts += 1
         self._is_ready = False
-        run, self._run = self._run, None
+        run = self._end_run()
         if run is not None and run.key is not None:
             if run.attempt >= _MAX_ATTEMPTS:
                 return [EndJob(run.key, JobState.FAILED, _lost_twice())]
-            self._enqueue(run.key, _Waiting(run.session_id, attempts=run.attempt), first=True)
+            self._line_up.add(replace(run.job, attempts=run.attempt), is_interrupted=True)
         return self._fail_waiting(_cannot_start()) if self._is_failing else []
 
     def _ended(self, event: RunEnded) -> list[Instruction]:
-        run = self._run
-        if run is None or run.id != event.run:
+        if self._run is None or self._run.id != event.run:
             return []
-        self._run = None
-        if run.key is None:
+        run = self._end_run()
+        if run is None or run.key is None:
             return []
         if event.error is not None:
             return [EndJob(run.key, JobState.FAILED, event.error)]
@@ -315,60 +307,38 @@ class Scheduler:
     def _is_failing(self) -> bool:
         return self._failed_starts >= _MAX_FAILED_STARTS
 
-    def _enqueue(self, key: JobKey, waiting: _Waiting, *, first: bool = False) -> None:
-        session_id = waiting.session_id
-        self._waiting[key] = waiting
-        queue = self._queues.setdefault(session_id, deque())
-        if first:
-            queue.appendleft(key)
-            if session_id in self._turns:
-                self._turns.remove(session_id)
-            self._turns.appendleft(session_id)
-        else:
-            queue.append(key)
-            if session_id not in self._turns:
-                self._turns.append(session_id)
-
-    def _dequeue(self, key: JobKey) -> _Waiting:
-        waiting = self._waiting.pop(key)
-        queue = self._queues[waiting.session_id]
-        queue.remove(key)
-        if not queue:
-            del self._queues[waiting.session_id]
-            self._turns.remove(waiting.session_id)
-        return waiting
-
     def _fail_waiting(self, error: OverpaintError) -> list[Instruction]:
-        keys = self._order()
-        self._waiting.clear()
-        self._queues.clear()
-        self._turns.clear()
+        keys = self._line_up.order()
+        self._line_up.clear()
+        self._has_moved = True
         return [EndJob(key, JobState.FAILED, error) for key in keys]
 
-    def _order(self) -> list[JobKey]:
-        """The waiting jobs in the order they would run if nothing else came."""
-        rounds = itertools.zip_longest(*(self._queues[session_id] for session_id in self._turns))
-        return [key for one_round in rounds for key in one_round if key is not None]
+    def _end_run(self) -> _Run | None:
+        run, self._run = self._run, None
+        self._line_up.end()
+        self._has_moved = True
+        return run
 
     def _start_next(self) -> list[Instruction]:
-        if not self._is_ready or self._run is not None or not self._turns or self._is_stopping:
+        if not self._is_ready or self._run is not None or self._is_stopping:
             return []
-        session_id = self._turns[0]
-        key = self._queues[session_id][0]
-        waiting = self._dequeue(key)
-        if session_id in self._queues:
-            self._turns.rotate(-1)
-        attempt = waiting.attempts + 1
-        self._run = _Run(next(self._run_ids), key, session_id, attempt)
-        return [StartRun(self._run.id, key, attempt)]
+        job = self._line_up.next()
+        if job is None:
+            return []
+        self._line_up.start(job)
+        self._has_moved = True
+        self._run = _Run(next(self._run_ids), job.key, job)
+        return [StartRun(self._run.id, job.key, self._run.attempt)]
 
     def _move(self) -> list[Instruction]:
-        moved: list[Instruction] = []
-        for position, key in enumerate(self._order(), start=0 if self._run is None else 1):
-            if self._waiting[key].position != position:
-                self._waiting[key].position = position
-                moved.append(MoveJob(key, position))
-        return moved
+        if not self._has_moved:
+            return []
+        self._has_moved = False
+        order = self._line_up.order()
+        positions = {key: place for place, key in enumerate(order, start=0 if self._run is None else 1)}
+        moved = [MoveJob(key, place) for key, place in positions.items() if self._positions.get(key) != place]
+        self._positions = positions
+        return list[Instruction](moved)
 
 
 def _lost_twice() -> EngineLost:

@@ -35,6 +35,7 @@ from overpaint_backend.jobs.scheduler import (
     StartRun,
     WorkerState,
 )
+from overpaint_backend.jobs.shares import Client, Waiting
 from overpaint_protocol.messages import JobPreview, JobState, JobVariant
 from overpaint_protocol.pixels import Bytes
 
@@ -104,15 +105,15 @@ class JobQueue:
         self._jobs[job.key] = job
         if not job.state.is_final:
             _log.info("job %d goes on: begun %d times before", job.key, attempts)
-            self.handle(JobSubmitted(job.key, job.session_id, attempts), now)
+            self.handle(JobSubmitted(_waiting(job, attempts)), now)
 
     def schedule(self, job: Job, now: float) -> None:
         """Queue a new job."""
-        self.handle(JobSubmitted(job.key, job.session_id), now)
+        self.handle(JobSubmitted(_waiting(job)), now)
 
     def position(self, job: Job) -> int:
         """Jobs ahead of ``job``, which is not queued yet."""
-        return self._scheduler.position_for(job.session_id)
+        return self._scheduler.position_for(_waiting(job))
 
     def cancel(self, job: Job, now: float) -> None:
         """End the job unless it has ended."""
@@ -249,3 +250,7 @@ class JobQueue:
         if error is not None and error.detail:
             _log.warning("run %d: %s %s", event.run, error.code, error.detail)
         self.handle(RunEnded(event.run, error), now)
+
+
+def _waiting(job: Job, attempts: int = 0) -> Waiting:
+    return Waiting(key=job.key, client=Client("local", job.session_id), attempts=attempts, engine=job.engine)
