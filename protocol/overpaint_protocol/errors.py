@@ -89,6 +89,7 @@ class OverpaintError(Exception):
 
     message: a sentence for the artist, ending in a full stop.
     detail: technical facts for the log; may be empty; never pixels or prompts.
+    retry_after_s: seconds after which the same request may succeed, None if that is not known.
     """
 
     code: str = "error"
@@ -103,6 +104,7 @@ class OverpaintError(Exception):
         code: str | None = None,
         retry: Retry | None = None,
         action: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -110,6 +112,7 @@ class OverpaintError(Exception):
         self.code = code or type(self).code
         self.retry = retry or type(self).default_retry
         self.action = type(self).default_action if action is None else action
+        self.retry_after_s = retry_after_s
 
 
 class ProtocolError(OverpaintError):

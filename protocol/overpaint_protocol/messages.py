@@ -342,6 +342,7 @@ class ErrorInfo:
     detail: facts for the log.
     retry: whether the same request may succeed later.
     action: name of a remedy, or empty.
+    retry_after_s: seconds after which it may, None if that is not known.
     """
 
     code: str
@@ -349,6 +350,13 @@ class ErrorInfo:
     detail: str = ""
     retry: Retry = Retry.NEVER
     action: str = ""
+    retry_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self.retry_after_s is None or (math.isfinite(self.retry_after_s) and self.retry_after_s >= 0),
+            f"A time to wait is 0 s or more, not {self.retry_after_s}.",
+        )
 
     @classmethod
     def of(cls, error: OverpaintError) -> ErrorInfo:
@@ -359,12 +367,18 @@ class ErrorInfo:
             detail=error.detail,
             retry=error.retry,
             action=error.action,
+            retry_after_s=error.retry_after_s,
         )
 
     def to_exception(self) -> OverpaintError:
         """The exception it came from; an unknown code gives the nearest known class and keeps its code."""
         return from_code(self.code)(
-            self.message, detail=self.detail, code=self.code, retry=self.retry, action=self.action
+            self.message,
+            detail=self.detail,
+            code=self.code,
+            retry=self.retry,
+            action=self.action,
+            retry_after_s=self.retry_after_s,
         )
 
 
@@ -597,6 +611,9 @@ class SubmitJob:
     image: pixels of ``context`` where it lies on the canvas.
     mask: gray8 over ``context``, 255 = repaint, 0 = keep, between = blend; None for an Expand, which has its margins.
     edges: how far the returned layer reaches beyond the Mask, and how softly it ends.
+    is_batch: nobody sits and waits for it, so jobs that somebody waits for may go first.
+    slot: a name for what is asked for again and again, such as a live preview, or None. An earlier job of the session for the
+        same document and slot that has not begun is replaced by this one: it ends as cancelled.
     """
 
     job_id: JobId
@@ -611,10 +628,14 @@ class SubmitJob:
     image: ImageHeader
     mask: ImageHeader | None = None
     edges: Edges = Edges()
+    is_batch: bool = False
+    slot: str | None = None
 
     def __post_init__(self) -> None:
         _check_id(self.job_id, "job id")
         _check_id(self.document_id, "document id")
+        if self.slot is not None:
+            _check_id(self.slot, "name of a slot")
         if self.recipe is not None:
             _check_id(self.recipe, "id of a recipe")
         _check(
@@ -842,10 +863,14 @@ class JobFailed:
 @_message("job.cancelled")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCancelled:
-    """Answer to ``job.cancel``. state: how the job ended; ``done`` or ``failed`` if it was over before."""
+    """Answer to ``job.cancel``, and sent unasked when a newer job has replaced one that waited.
+
+    state: how the job ended; ``done`` or ``failed`` if it was over before. replaced_by: the newer job, if that is why.
+    """
 
     job_id: JobId
     state: JobState
+    replaced_by: JobId | None = None
 
 
 @_message("job.acked")

@@ -79,6 +79,49 @@ def error_of(messages):
     return reply.error
 
 
+# ---------------------------------------------------------------- turns
+
+
+def test_batches_come_behind_what_somebody_waits_for(daemon):
+    daemon.send(b"A", submit("first"), pixels())
+    daemon.send(b"A", submit("batch", is_batch=True), pixels())
+    assert daemon.send(b"A", submit("prompt"), pixels())[0] == JobAccepted(job_id="prompt", position=1)
+    assert only(daemon.send(b"A", FetchJob(job_id="batch")), JobProgress).position == 2
+    daemon.worker(RunOver(run=1))
+    assert daemon.executor.runs[-1].request.job_id == "prompt"
+
+
+def test_the_newest_job_of_a_slot_replaces_the_one_that_waits(daemon):
+    daemon.send(b"A", submit("running", slot="live"), pixels())
+    daemon.send(b"A", submit("waiting", slot="live"), pixels())
+    messages = daemon.send(b"A", submit("newest", slot="live"), pixels())
+    replaced = JobCancelled(job_id="waiting", state=JobState.CANCELLED, replaced_by="newest")
+    assert only(messages, JobCancelled) == replaced
+    assert daemon.executor.cancelled == [], "what runs goes on"
+    assert only(daemon.send(b"A", FetchJob(job_id="waiting")), JobCancelled) == replaced
+    daemon.worker(RunOver(run=1))
+    assert daemon.executor.runs[-1].request.job_id == "newest"
+
+
+@pytest.mark.parametrize(
+    "other", [{"slot": None}, {"slot": "another"}, {"slot": "live", "document_id": "another"}], ids=str
+)
+def test_only_the_same_slot_of_the_same_document_is_replaced(daemon, other):
+    daemon.send(b"A", submit("running"), pixels())
+    daemon.send(b"A", submit("waiting", slot="live"), pixels())
+    messages = daemon.send(b"A", submit("other", **other), pixels())
+    assert not [message for message in messages if isinstance(message, JobCancelled)]
+
+
+def test_the_slot_of_another_session_is_its_own(daemon):
+    daemon.hello(b"B", "bo")
+    daemon.send(b"A", submit("running"), pixels())
+    daemon.send(b"A", submit("waiting", slot="live"), pixels())
+    daemon.send(b"B", submit("newest", slot="live"), pixels())
+    (moved,) = daemon.take(b"A")
+    assert (moved.job_id, moved.state, moved.position) == ("waiting", JobState.QUEUED, 2)
+
+
 # ---------------------------------------------------------------- hello
 
 

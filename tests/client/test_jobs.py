@@ -47,4 +47,5 @@ def test_what_the_artist_should_know_is_said_at_the_end():
     notes = ("A part of the selection was left out.", "It is very faint.")
     assert make_job(phase=JobPhase.DONE, notes=notes).sentence == f"Fill: done. {' '.join(notes)}"
     assert make_job(phase=JobPhase.DONE).sentence == "Fill: done."
+    assert make_job(phase=JobPhase.CANCELLED, is_replaced=True).sentence == "Fill: replaced by a newer one."
     assert make_job(phase=JobPhase.CANCELLED, notes=notes).sentence == "Fill: cancelled."

@@ -293,6 +293,20 @@ def test_cancel_stops_a_running_job_and_the_next_one_works(artist):
     assert len(artist.editor.layers(document)) == 2
 
 
+def test_asked_again_and_again_only_the_newest_that_waits_is_done(artist):
+    document = artist.open()
+    select(artist, document)
+    slow = artist.ask(Fill(prompt="steps=400 delay=0.05"))
+    artist.wait(slow, JobPhase.RUNNING)
+    older = artist.ask(slot="live")
+    artist.wait(older, JobPhase.QUEUED)
+    newer = artist.ask(slot="live")
+    assert artist.wait(older).sentence == "Fill: replaced by a newer one."
+    artist.controller.cancel(slow.job_id)
+    assert artist.wait(newer).phase is JobPhase.DONE
+    assert artist.loop.run_until(lambda: artist.controller.is_settled, WAIT_S)
+
+
 def test_a_closed_document_gets_its_result_when_it_is_open_again(artist):
     document = artist.open(path="/pictures/photo.kra")
     select(artist, document)

@@ -81,6 +81,12 @@ ERROR = ErrorInfo(
     retry=Retry.LATER,
     action="",
 )
+BUSY = ErrorInfo(
+    code="capacity.busy",
+    message="32 jobs are waiting already. Try again in a minute.",
+    retry=Retry.LATER,
+    retry_after_s=12.5,
+)
 CONTEXT = Rect(2, 1, 3, 2)
 IMAGE = ImageHeader(size=Size(3, 2), format=PixelFormat.BGRA8, color=ColorSpace.SRGB, frames=(0, 1))
 IMAGE_PAYLOAD = (bytes(range(12)), bytes(range(12, 24)))
@@ -125,6 +131,7 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
             image=IMAGE,
             mask=MASK,
             edges=Edges(grow_px=4, blend_px=12, feather_px=0, fill_holes=True),
+            slot="live",
         ),
         (*IMAGE_PAYLOAD, *MASK_PAYLOAD),
     ),
@@ -149,6 +156,7 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
             context=CONTEXT,
             image=IMAGE,
             mask=MASK,
+            is_batch=True,
         ),
         (*IMAGE_PAYLOAD, *MASK_PAYLOAD),
     ),
@@ -239,6 +247,10 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
     ),
     "job.failed": (JobFailed(job_id="job-1", error=ERROR), ()),
     "job.cancelled": (JobCancelled(job_id="job-1", state=JobState.CANCELLED), ()),
+    "job.cancelled-replaced": (
+        JobCancelled(job_id="job-1", state=JobState.CANCELLED, replaced_by="job-2"),
+        (),
+    ),
     "job.acked": (JobAcked(job_id="job-1"), ()),
     "pong": (Pong(nonce=3), ()),
     "daemon.report": (
@@ -293,6 +305,7 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
     ),
     "daemon.stopping": (DaemonStopping(), ()),
     "error": (ErrorReply(error=ERROR, job_id="job-1"), ()),
+    "error-busy": (ErrorReply(error=BUSY, job_id="job-1"), ()),
 }
 """By name: the message's type, with a suffix where one type has several examples."""
 

@@ -84,6 +84,7 @@ def run_edit(
         variants=task.variants,
         seed=task.seed,
         edges=edges,
+        is_batch=task.batch,
     )
     job, stopped_by = _run_job(editor, request)
     if stopped_by is not None:

@@ -69,6 +69,10 @@ class TaskOptions:
     recipe: Annotated[
         str | None, typer.Option(help="Settings under a name; “overpaint recipes list” lists them.")
     ] = None
+    batch: Annotated[
+        bool,
+        typer.Option("--batch", help="Let jobs go first that somebody sits and waits for, as in editors."),
+    ] = False
     force: Annotated[bool, typer.Option("--force", help="Allow replacing the picture or the mask.")] = False
     as_json: Json = False
 

@@ -69,6 +69,7 @@ class Ended:
     error: ErrorInfo | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    replaced_by: JobId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from overpaint_protocol.messages import (
     JobCancelled,
     JobDone,
     JobFailed,
+    JobId,
     JobProgress,
     JobState,
     JobSummary,
@@ -50,7 +51,7 @@ class Job:
     preview_bytes: the client's budget for a preview, 0 for none.
     is_accepted: on the disk, so that its client may be told of it.
     results: the variants so far, at most one per index. notes: as in ``job.done``.
-    ended_at_s: when it ended, in the time of the keeper.
+    ended_at_s: when it ended, in the time of the keeper. replaced_by: the newer job that took its place while it waited.
     """
 
     key: JobKey
@@ -72,6 +73,7 @@ class Job:
     timings_ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     ended_at_s: float = 0.0
+    replaced_by: JobId | None = None
 
     @property
     def byte_length(self) -> int:
@@ -125,7 +127,7 @@ class Job:
         if self.state is JobState.FAILED and self.error is not None:
             return JobFailed(job_id=job_id, error=self.error)
         if self.state is JobState.CANCELLED:
-            return JobCancelled(job_id=job_id, state=self.state)
+            return JobCancelled(job_id=job_id, state=self.state, replaced_by=self.replaced_by)
         return None
 
     def replay(self) -> Sequence[tuple[object, tuple[Bytes, ...]]]:

@@ -191,7 +191,7 @@ class Scheduler:
         self._line_up = LineUp()
         self._positions: dict[JobKey, int] = {}
         self._has_moved = False
-        self._seen_at: float | None = None
+        self._seen_at = 0.0
         self._run: _Run | None = None
         self._run_ids = itertools.count(1)
         self._is_ready = False
@@ -220,9 +220,9 @@ class Scheduler:
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take note of ``event`` and say what is to be done, in order."""
-        if self._seen_at is not None:
-            self._line_up.passed(now - self._seen_at)
-        self._seen_at = now
+        # What waited for the disk comes with the time at which it was asked for.
+        self._line_up.passed(max(0.0, now - self._seen_at))
+        self._seen_at = max(now, self._seen_at)
         match event:
             case JobSubmitted():
                 done = self._submitted(event.job)

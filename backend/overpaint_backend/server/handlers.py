@@ -137,7 +137,7 @@ def _submit_again(service: Service, connection: Connection, envelope: Envelope, 
 def _cancel(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
     job = _job(_session(connection), _message(envelope, CancelJob).job_id)
     service.cancel(job, now)
-    cancelled = JobCancelled(job_id=job.request.job_id, state=job.state)
+    cancelled = JobCancelled(job_id=job.request.job_id, state=job.state, replaced_by=job.replaced_by)
     service.keeping.sync(lambda: service.reply(connection, cancelled, envelope))
 
 

@@ -80,7 +80,7 @@ class Keeping:
     def _restore_end(self, job: Job, ended: Ended) -> None:
         job.end(ended.state, None if ended.error is None else ended.error.to_exception())
         job.engine, job.timings_ms, job.notes = ended.engine, ended.timings_ms, ended.notes
-        job.ended_at_s = ended.at_s
+        job.ended_at_s, job.replaced_by = ended.at_s, ended.replaced_by
         if job.state is JobState.DONE and len(job.results) < job.request.variants:
             job.end(JobState.FAILED, _damaged_result())
 
@@ -141,6 +141,7 @@ class Keeping:
             error=job.error,
             timings_ms=job.timings_ms,
             notes=job.notes,
+            replaced_by=job.replaced_by,
         )
 
         def kept(outcome: OverpaintError | None) -> None:

@@ -119,6 +119,11 @@ class JobQueue:
         """End the job unless it has ended."""
         self.handle(JobCancelRequested(job.key), now)
 
+    def replace(self, older: Job, newer: Job, now: float) -> None:
+        """End ``older``, which still waits, for the sake of ``newer``."""
+        older.replaced_by = newer.request.job_id
+        self.cancel(older, now)
+
     def forget(self, job: Job) -> None:
         """Drop an ended job."""
         self._jobs.pop(job.key, None)
@@ -180,7 +185,7 @@ class JobQueue:
 
         def kept() -> None:
             # A cancel is answered by its handler, to the message that asked for it.
-            if end.state is not JobState.CANCELLED:
+            if end.state is not JobState.CANCELLED or job.replaced_by is not None:
                 self._tell(job, job.end_message(), ())
 
         self._keeping.ended(job, now, kept)
@@ -253,4 +258,10 @@ class JobQueue:
 
 
 def _waiting(job: Job, attempts: int = 0) -> Waiting:
-    return Waiting(key=job.key, client=Client("local", job.session_id), attempts=attempts, engine=job.engine)
+    return Waiting(
+        key=job.key,
+        client=Client(job.principal, job.session_id),
+        attempts=attempts,
+        is_batch=job.request.is_batch,
+        engine=job.engine,
+    )

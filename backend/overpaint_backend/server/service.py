@@ -47,6 +47,7 @@ from overpaint_protocol.messages import (
     JobAccepted,
     JobDone,
     JobFailed,
+    JobState,
     JobVariant,
     SessionId,
     SubmitJob,
@@ -234,6 +235,9 @@ class Service:
             session.jobs[job.request.job_id] = job
             self.chronicle.note(job, What.RESUMED, attempts=kept.attempts, state=job.state)
             self._queue.restore(job, kept.attempts, now)
+        for session in self.sessions.values():
+            for job in list(session.jobs.values()):
+                self._replace_older(session, job, now)
 
     def is_idle(self, now: float) -> bool:
         """Whether nobody has needed the daemon for ``idle_exit_s``."""
@@ -343,6 +347,7 @@ class Service:
                 return
             job.is_accepted = True
             self.chronicle.note(job, What.ACCEPTED)
+            self._replace_older(session, job, now)
             self.reply(connection, JobAccepted(job_id=job.request.job_id, position=position), envelope)
             if not job.state.is_final:  # how it ended is told when that is on the disk, too
                 self._tell(job, job.progress, ())
@@ -351,6 +356,17 @@ class Service:
         self.keeping.accept(job, session.editor, kept)
         if job.request.job_id in session.jobs:
             self._queue.schedule(job, now)
+
+    def _replace_older(self, session: Session, newer: Job, now: float) -> None:
+        """Of the jobs for one slot of a document the newest is wanted."""
+        wanted = newer.request
+        if wanted.slot is None or newer.state is JobState.CANCELLED:
+            return
+        for older in list(session.jobs.values()):
+            place = older.request.document_id, older.request.slot
+            is_same = place == (wanted.document_id, wanted.slot) and older.key < newer.key
+            if is_same and older.state is JobState.QUEUED:
+                self._queue.replace(older, newer, now)
 
     def cancel(self, job: Job, now: float) -> None:
         """End the job unless it has ended."""

@@ -84,6 +84,8 @@ def capture(
         if has_mask
         else None,
         edges=request.edges,
+        is_batch=request.is_batch,
+        slot=request.slot,
     )
     return message, payload
 

@@ -26,6 +26,7 @@ from overpaint_protocol.messages import (
     Hello,
     JobAccepted,
     JobAcked,
+    JobCancelled,
     JobDone,
     JobFailed,
     JobId,
@@ -342,6 +343,10 @@ class Controller:
         elif isinstance(message, JobDone):
             job.timings_ms, job.notes = dict(message.timings_ms), message.notes
             self._finished(job)
+        elif isinstance(message, JobCancelled):
+            job.is_replaced = message.replaced_by is not None
+            self._end(job, JobPhase.CANCELLED)
+            self._link.perform(self._session.ack(job.job_id))
         elif isinstance(message, JobFailed):
             self._job_failed(job, message.error.to_exception())
         self._changed()

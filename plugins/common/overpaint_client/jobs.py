@@ -27,7 +27,8 @@ class EditRequest:
     operation: what to do. engine: an id from ``Controller.engines``, or None for the recipe's or the daemon's choice.
     recipe: an id from ``Controller.recipes`` that fills in what is left open here, or None.
     variants: how many layers, 1 to 8. seed: of the first variant, or None for a new one each time.
-    edges: how the layers end.
+    edges: how the layers end. is_batch: nobody sits and waits for it, so others may go first.
+    slot: a name for what is asked for again and again; a newer request for the document's slot replaces one that waits.
     """
 
     operation: Operation
@@ -36,6 +37,8 @@ class EditRequest:
     variants: int = 1
     seed: int | None = None
     edges: Edges = field(default_factory=Edges)
+    is_batch: bool = False
+    slot: str | None = None
 
 
 class JobPhase(str, Enum):
@@ -86,7 +89,7 @@ class Job:
     time_left_s: seconds until the results are ready, or None if that is unknown; of account while RUNNING.
     variants_ready: results received so far. error: why it failed. stage: the daemon's words for what it does.
     profile_digest: of the document, as ``DocumentInfo`` has it. content: what was read of it, None before.
-    notes: what the artist should know about the results, a sentence each.
+    notes: what the artist should know about the results, a sentence each. is_replaced: a newer job for its slot came.
     """
 
     job_id: JobId
@@ -110,6 +113,7 @@ class Job:
     seeds: tuple[int, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    is_replaced: bool = False
 
     @property
     def margins(self) -> Margins | None:
@@ -139,6 +143,8 @@ class Job:
             return f"{self.label}: {self.stage or 'working'}{percent}{left}."
         if self.phase is JobPhase.OFFERED:
             return f"A finished result for “{self.title}” is waiting ({self.label})."
+        if self.phase is JobPhase.CANCELLED and self.is_replaced:
+            return f"{self.label}: replaced by a newer one."
         if self.phase is JobPhase.DONE:
             return " ".join((f"{self.label}: done.", *self.notes))
         return f"{self.label}: {_WORDS[self.phase]}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gi.repository import Gimp
 
 from overpaint_client.controller import Controller
@@ -44,7 +46,9 @@ def run_command(
 
             with CommandDialog(command, procedure, config, client.controller, client.loop) as dialog:
                 return dialog.run()
-        return _run_directly(client, request_from(command, config, choice_from(config)))
+        request = request_from(command, config, choice_from(config))
+        is_script = run_mode == Gimp.RunMode.NONINTERACTIVE
+        return _run_directly(client, replace(request, is_batch=is_script))
 
 
 def run_recover(image: Gimp.Image) -> int:
