@@ -316,6 +316,20 @@ def test_an_engine_that_returns_another_size_is_an_error():
         run_fill(job_for(document(PixelFormat.RGBA8), mark(np.s_[:2, :2])), WrongSizeSession(), ignore)
 
 
+def test_how_an_engine_lays_its_picture_out_in_memory_makes_no_difference():
+    class Plain(WrongSizeSession):
+        def fill(self, request, on_step):
+            return FillResult(request.image * np.float32(0.9))
+
+    class Planar(WrongSizeSession):
+        def fill(self, request, on_step):
+            planes = np.ascontiguousarray(np.moveaxis(request.image * np.float32(0.9), -1, 0))
+            return FillResult(np.moveaxis(planes, 0, -1))
+
+    job = job_for(document(PixelFormat.RGBA8), mark(np.s_[2:8, 3:9]))
+    assert run_fill(job, Planar(), ignore).data == run_fill(job, Plain(), ignore).data
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_an_engine_that_returns_no_colors_is_an_error(number):
     class Broken(WrongSizeSession):

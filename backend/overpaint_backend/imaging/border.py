@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEPTH_PX", "Border", "colors_at", "find_border", "mean_along"]
+from .raster import whole_pixels
+
+__all__ = ["DEPTH_PX", "Border", "colors_at", "find_border", "mean_along", "squares_at"]
 
 DEPTH_PX = 24
 """How far profiles go to each side."""
@@ -32,7 +34,7 @@ class Border:
     """N profiles of ``DEPTH_PX`` pixels to each side; the first of a side touches the border.
 
     places: (N, 2) float32, row and column where the profiles cross the border.
-    inside, outside: (N, S, 2) int, row and column of the pixels, valid or not inside the array.
+    inside, outside: (2, N, S) int, rows and columns of the pixels, valid or not inside the array.
     inside_valid, outside_valid: (N, S) bool; false from the first pixel on that lies on the wrong side, outside the
         array, or is nothing to learn from.
     """
@@ -57,29 +59,47 @@ def find_border(hole: NDArray[np.bool_], known: NDArray[np.bool_]) -> Border:
     sources = known & ~hole
     inner, outer = _crossings(hole, sources)
     normals = _normals(hole, outer)
-    steps = np.arange(DEPTH_PX, dtype=np.float32)[None, :, None] * normals[:, None, :]
-    outside, outside_valid = _walk(outer[:, None, :] + steps, sources)
-    inside, inside_valid = _walk(inner[:, None, :] - steps, hole)
+    outside, outside_valid = _walk(outer, normals, sources)
+    inside, inside_valid = _walk(inner, -normals, hole)
     places = (inner + outer).astype(np.float32) / 2
     return Border(places, inside, outside, inside_valid, outside_valid)
 
 
-def colors_at(picture: NDArray[np.floating], pixels: NDArray[np.intp]) -> NDArray[np.floating]:
-    """(..., 3) colors of a (H, W, 3) picture at (..., 2) rows and columns.
+def colors_at(
+    picture: NDArray[np.floating], rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[np.floating]:
+    """(..., 3) colors of a (H, W, 3) picture at ``rows`` and ``columns``, which broadcast to each other.
 
     Single lights of a scene may be thousands of times brighter than white, and tell nothing about a seam: they are clipped.
     """
-    return np.clip(picture[pixels[..., 0], pixels[..., 1]], -_BRIGHTEST, _BRIGHTEST)
+    found = whole_pixels(picture)[rows, columns]
+    colors = found.view(picture.dtype).reshape(*found.shape, picture.shape[2])
+    return np.clip(colors, -_BRIGHTEST, _BRIGHTEST, out=colors)
+
+
+def squares_at(
+    centers: NDArray[np.intp], radius_px: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows (n, 2r + 1, 1) and columns (n, 1, 2r + 1) of squares around (2, n) ``centers``, clipped to an array of ``shape``."""
+    reach = np.arange(-radius_px, radius_px + 1)
+    rows, columns = (np.clip(centers[axis, :, None] + reach, 0, shape[axis] - 1) for axis in (0, 1))
+    return rows[:, :, None], columns[:, None, :]
 
 
 def mean_along(
     values: NDArray[np.floating], valid: NDArray[np.bool_], depth_px: int
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """(N, 3) means over the valid ones of the first pixels of (N, S, 3) profiles, and (N,) 1 where there are any, else 0."""
-    part = valid[:, :depth_px, None]
-    counts = part.sum(axis=1)
-    means = (values[:, :depth_px] * part).sum(axis=1) / np.maximum(counts, 1)
-    return means.astype(np.float32), (counts[:, 0] > 0).astype(np.float32)
+    """Means over the valid ones of every ``depth_px`` pixels of (N, S, 3) profiles, of which what is left over does not count.
+
+    Returns:
+        (N, S // depth_px, 3) means, and (N, S // depth_px) 1 where there are any, else 0.
+    """
+    count = valid.shape[1] // depth_px
+    used = np.s_[:, : count * depth_px]
+    part = valid[used].reshape(len(valid), count, depth_px, 1)
+    counts = part.sum(axis=2)
+    sums = (values[used].reshape(len(valid), count, depth_px, 3) * part).sum(axis=2)
+    return (sums / np.maximum(counts, 1)).astype(np.float32), (counts[..., 0] > 0).astype(np.float32)
 
 
 def _crossings(
@@ -106,12 +126,8 @@ def _crossings(
 def _normals(hole: NDArray[np.bool_], outer: NDArray[np.intp]) -> NDArray[np.floating]:
     """Unit vectors out of the hole, (N, 2): away from the mean position of its pixels nearby."""
     reach = np.arange(-_NORMAL_PX, _NORMAL_PX + 1)
-    offsets = np.stack(np.meshgrid(reach, reach, indexing="ij"), axis=-1).reshape(-1, 2)
-    around = outer[:, None, :] + offsets
-    near = hole[
-        np.clip(around[..., 0], 0, hole.shape[0] - 1), np.clip(around[..., 1], 0, hole.shape[1] - 1)
-    ].astype(np.float32)
-    normals = -(near @ offsets.astype(np.float32))
+    near = hole[squares_at(outer.T, _NORMAL_PX, hole.shape)].astype(np.float32)
+    normals = -np.stack((near.sum(axis=2) @ reach, near.sum(axis=1) @ reach), axis=-1).astype(np.float32)
     lengths = np.hypot(normals[:, 0], normals[:, 1])
     # In the middle of a ring of mask no direction is the better one.
     normals[lengths < 1e-3] = (0, 1)
@@ -119,11 +135,11 @@ def _normals(hole: NDArray[np.bool_], outer: NDArray[np.intp]) -> NDArray[np.flo
 
 
 def _walk(
-    positions: NDArray[np.floating], allowed: NDArray[np.bool_]
+    starts: NDArray[np.intp], directions: NDArray[np.floating], allowed: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """The pixels at ``positions``, clipped to the array, and which of them come before the first that is not allowed."""
-    pixels = np.rint(positions).astype(np.intp)
-    limit = np.array(allowed.shape) - 1
-    clipped = np.clip(pixels, 0, limit)
-    valid = (pixels == clipped).all(axis=-1) & allowed[clipped[..., 0], clipped[..., 1]]
+    """The pixels from each start on, clipped to the array, and which of them come before the first that is not allowed."""
+    steps = np.arange(DEPTH_PX, dtype=np.float32)
+    pixels = np.rint(starts.T[..., None] + directions.T[..., None] * steps).astype(np.intp)
+    clipped = np.clip(pixels, 0, np.array(allowed.shape)[:, None, None] - 1)
+    valid = (pixels == clipped).all(axis=0) & allowed[clipped[0], clipped[1]]
     return clipped, np.logical_and.accumulate(valid, axis=1)

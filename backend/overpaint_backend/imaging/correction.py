@@ -52,8 +52,8 @@ class Correction:
             and all(one.is_flat_zero for one in self.fields)
         )
 
-    def apply(self, painted: NDArray[np.floating], scene: Scene | None = None) -> NDArray[np.float32]:
-        """A new (H, W, 3) of ``painted``, corrected; where ``scene``, if given, has sources, its image instead."""
+    def apply(self, painted: NDArray[np.floating]) -> NDArray[np.float32]:
+        """A new (H, W, 3) of ``painted``, corrected."""
         height, width = painted.shape[:2]
         gain = np.tile(self.tone.gain, width)
         offset = np.tile(self.tone.offset, width)
@@ -64,14 +64,11 @@ class Correction:
 
         def correct(rows: slice) -> None:
             # Rows of all components, since arithmetic over a last axis of 3 is slow.
-            block = painted[rows].reshape(-1, width * 3) * gain
+            block = result[rows].reshape(-1, width * 3)
+            np.multiply(painted[rows].reshape(-1, width * 3), gain, out=block)
             block += offset
             for added in fields:
                 block += added[rows]
-            if scene is not None:
-                truth = scene.image[rows].reshape(-1, width * 3)
-                np.copyto(block, truth, where=np.repeat(scene.sources[rows], 3, axis=1))
-            result[rows] = block.reshape(-1, width, 3)
 
         each_block(height, width, correct)
         return result

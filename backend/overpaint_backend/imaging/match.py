@@ -21,6 +21,7 @@ from .correction import Correction, Scene
 from .mask import distance
 from .overlap import plan_from_overlap
 from .own_version import plan_from_own_version
+from .raster import whole_pixels
 from .resample import extend
 from .seam import plan_from_seam
 
@@ -70,12 +71,9 @@ def match(
             rest = plan_from_overlap(scene, inner, bleed, may_sharpen=own is None)
         rest = rest or plan_from_seam(whole, border, is_corrected=own is not None)
     rest = rest or Correction()
-    if (
-        rest.is_nothing and own is not None
-    ):  # then the paint is a copy of ours, and there is no need for another
-        painted[scene.sources] = image[scene.sources]
-        return painted
-    result = rest.apply(painted, scene)
+    # After an own version the paint is a copy of ours: if that is all, there is no need for another.
+    result = painted if rest.is_nothing and own is not None else rest.apply(painted)
+    np.copyto(whole_pixels(result), whole_pixels(image), where=scene.sources)
     if rest.rim_px:
         spoiled = whole.hole & (distance(whole.sources, rest.rim_px) <= rest.rim_px)
         spoiled &= ~scene.sources

@@ -8,11 +8,12 @@ reaches far, one that stands alone counts for little or nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CELL_PX", "Field", "stretch"]
+__all__ = ["CELL_PX", "Field"]
 
 CELL_PX = 16
 """The finest cell. What changes within fewer px is texture, not a seam."""
@@ -56,26 +57,19 @@ class Field:
             shape: height and width of the picture in px.
             places: (N, 2) row and column of the values.
             values: (N, C).
-            weights: (N,) 0 to 1.
+            weights: (N,) 0 to 1; what weighs 0 is as if it were not there.
             noise: (K, N, C), K times values of the same kind of which none means anything: what they show by chance
                 tells what ``values`` may. None trusts every value.
         """
+        used = weights > 0
+        places, values, weights = places[used], values[used], weights[used]
+        series = values[None] if noise is None else np.concatenate((values[None], noise[:, used]))
         cell_px = max(CELL_PX, -(-max(shape) // _MAX_CELLS))
         grid = (-(-shape[0] // cell_px), -(-shape[1] // cell_px))
-        cells = np.minimum((places / cell_px).astype(np.intp), np.array(grid) - 1)
-        index = cells[:, 0] * grid[1] + cells[:, 1]
-
-        def gather(columns: NDArray[np.floating]) -> NDArray[np.floating]:
-            """The weighted sums by cell of N rows of any shape."""
-            rows = (columns.reshape(len(index), -1) * weights[:, None]).astype(np.float32, copy=False)
-            length = rows.shape[1]
-            places = index[:, None] * length + np.arange(length)
-            sums = np.bincount(places.ravel(), rows.ravel(), grid[0] * grid[1] * length)
-            return sums.reshape(*grid, *columns.shape[1:]).astype(np.float32)
-
-        series = values[None] if noise is None else np.concatenate((values[None], noise))
-        counts = gather(np.ones_like(weights))
-        return cls(cell_px, _push(gather(np.moveaxis(series, 0, 1)), counts)[..., 0, :])
+        cells, index = _distinct(np.minimum((places / cell_px).astype(np.intp), np.array(grid) - 1))
+        weighted = np.moveaxis(series, 0, 1) * weights[:, None, None]
+        field = _push(grid, cells, _sums(weighted, index), _sums(weights, index), wanted=1)
+        return cls(cell_px, field[..., 0, :])
 
     @property
     def is_flat_zero(self) -> bool:
@@ -84,9 +78,9 @@ class Field:
 
     def rows(self, shape: tuple[int, int]) -> _Rows:
         """Read the field row by row over a picture of ``shape``."""
-        across = np.tensordot(stretch(shape[1], self.values.shape[1], self.cell_px), self.values, (1, 1))
-        flat = across.swapaxes(0, 1).reshape(len(self.values), -1)
-        return _Rows(stretch(shape[0], self.values.shape[0], self.cell_px), flat)
+        cells = len(self.values)
+        down = _stretch(np.eye(cells, dtype=np.float32), shape[0], self.cell_px)
+        return _Rows(down, _stretch_across(self.values, shape[1], self.cell_px).reshape(cells, -1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,47 +98,84 @@ class _Rows:
         return down[:, part] @ self.across[part]
 
 
-def stretch(length: int, cells: int, cell_px: int) -> NDArray[np.floating]:
-    """(length, cells) weights that interpolate between the centers of cells, quadratically, so without kinks."""
-    at = (np.arange(length) + 0.5) / cell_px - 0.5
+def _stretch(cells: NDArray[np.floating], length: int, cell_px: int) -> NDArray[np.floating]:
+    """Interpolate (h, w, ...) cells to (``length``, w, ...)."""
+    near, shares = _between(np.arange(length), len(cells), cell_px)
+    parts = cells[near] * shares.reshape(*near.shape, *(1,) * (cells.ndim - 1))
+    return parts[0] + parts[1] + parts[2]
+
+
+def _stretch_across(cells: NDArray[np.floating], length: int, cell_px: int) -> NDArray[np.floating]:
+    """Interpolate (h, w, ...) cells to (h, ``length``, ...)."""
+    return _stretch(np.ascontiguousarray(cells.swapaxes(0, 1)), length, cell_px).swapaxes(0, 1)
+
+
+def _between(px: NDArray[np.intp], cells: int, cell_px: int) -> tuple[NDArray[np.intp], NDArray[np.floating]]:
+    """Which three of a row of cells each of (n,) ``px`` lies between, (3, n), and the share of each, (3, n) float32.
+
+    From center to center, quadratically, so without kinks.
+    """
+    at = (px + 0.5) / cell_px - 0.5
     nearest = np.rint(at).astype(np.intp)
     off = at - nearest
-    # With a cell more at both ends, which then go to those beside them.
-    weights = np.zeros((length, cells + 2), np.float32)
-    for shift, weight in enumerate(((0.5 - off) ** 2 / 2, 0.75 - off**2, (0.5 + off) ** 2 / 2)):
-        weights[np.arange(length), nearest + shift] = weight
-    weights[:, 1] += weights[:, 0]
-    weights[:, -2] += weights[:, -1]
-    return weights[:, 1:-1]
+    near = np.stack((np.maximum(nearest - 1, 0), nearest, nearest + 1))
+    shares = np.stack(((0.5 - off) ** 2 / 2, 0.75 - off**2, (0.5 + off) ** 2 / 2))
+    return np.minimum(near, cells - 1), shares.astype(np.float32)
 
 
-def _push(sums: NDArray[np.floating], counts: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Means by cell, (h, w, 1 + K, C), from the sums of values in it and how many there are.
+def _distinct(cells: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(n, 2) which cells, row and column, are among (N, 2), and (N,) which of them each is."""
+    keys, index = np.unique(cells[:, 0] << 32 | cells[:, 1], return_inverse=True)
+    return np.stack((keys >> 32, keys & 0xFFFFFFFF), axis=-1), index
+
+
+def _sums(rows: NDArray[np.floating], index: NDArray[np.intp]) -> NDArray[np.floating]:
+    """Add up N rows of any shape by ``index``, (N,), each number of which up to the highest is there."""
+    flat = rows.reshape(len(rows), prod(rows.shape[1:]))
+    places = index[:, None] * flat.shape[1] + np.arange(flat.shape[1])
+    return np.bincount(places.ravel(), flat.ravel()).reshape(-1, *rows.shape[1:]).astype(np.float32)
+
+
+def _push(
+    grid: tuple[int, int],
+    cells: NDArray[np.intp],
+    sums: NDArray[np.floating],
+    counts: NDArray[np.floating],
+    wanted: int,
+) -> NDArray[np.floating]:
+    """Means by cell, (h, w, wanted, C), of the first series.
 
     A coarser grid says what is common to several cells; what a cell then adds of its own is taken for as much as it
-    exceeds what chance adds in the cells around.
+    exceeds what chance adds in the cells around. Few cells of a large grid add anything.
+
+    Args:
+        grid: height and width in cells.
+        cells: (n, 2) row and column of those with values.
+        sums: (n, 1 + K, C) of their values.
+        counts: (n,) how many there are, all above 0.
+        wanted: of how many series.
     """
-    height, width = counts.shape
-    if height * width == 1:
-        base = np.zeros_like(sums)
+    series = sums.shape[1]
+    if grid == (1, 1):
+        coarse = np.zeros((1, 1, *sums.shape[1:]), np.float32)
     else:
-        coarse = _push(_halve(sums), _halve(counts))
-        flat = coarse.reshape(*coarse.shape[:2], -1)
-        base = stretch(width, coarse.shape[1], 2) @ np.tensordot(stretch(height, coarse.shape[0], 2), flat, 1)
-        base = base.reshape(sums.shape)
-    # Few cells of a large grid have any values.
-    seen = counts > 0
-    count = counts[seen][:, None, None]
+        parents, index = _distinct(cells // 2)
+        half = (-(-grid[0] // 2), -(-grid[1] // 2))
+        coarse = _push(half, parents, _sums(sums, index), _sums(counts, index), series)
+    (rows, down), (columns, across) = (_between(cells[:, axis], coarse.shape[axis], 2) for axis in (0, 1))
+    shares = (down[:, None] * across)[..., None, None]
+    base = (coarse[rows[:, None], columns] * shares).sum(axis=(0, 1))
     # A cell with one value or two says less than one with a row of them.
-    own = (sums[seen] - base[seen] * count) / (count + 1)
-    if sums.shape[2] > 1:
-        own[:, 0] *= _worth(own, seen)[:, None]
-    base[seen] += own
-    return base
+    own = (sums - base * counts[:, None, None]) / (counts[:, None, None] + 1)
+    if series > 1:
+        own[:, 0] *= _worth(own, cells, grid)[:, None]
+    means = _stretch_across(_stretch(coarse[:, :, :wanted], grid[0], 2), grid[1], 2)
+    means[cells[:, 0], cells[:, 1]] += own[:, :wanted]
+    return means
 
 
-def _worth(own: NDArray[np.floating], seen: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """How much of the first series' own differences, (n, 1 + K, C) of the cells ``seen``, is more than chance, (n,) 0 to 1.
+def _worth(own: NDArray[np.floating], cells: NDArray[np.intp], grid: tuple[int, int]) -> NDArray[np.floating]:
+    """How much of the first series' own differences, (n, 1 + K, C), is more than chance, (n,) 0 to 1.
 
     The other series are chance. Asked of all cells together first, so that one edge of the picture that ends here is not
     enough. A few cells are no witnesses: what all values have in common must be settled before.
@@ -155,27 +186,19 @@ def _worth(own: NDArray[np.floating], seen: NDArray[np.bool_]) -> NDArray[np.flo
     typical = np.quantile(power, _SHARED_FRAC, axis=0)
     usual = typical[1:].max() + _FLOOR**2
     overall = max(0.0, 1 - _CLEAR_POWER * usual / max(typical[0], usual))
-    around = np.zeros(seen.shape, np.float32)
-    around[seen] = power[:, 1:].mean(axis=-1)
-    chance = _around(around)[seen] / np.maximum(_around(seen.astype(np.float32))[seen], 1) + _FLOOR**2
+    chance = _mean_around(power[:, 1:].mean(axis=-1), cells, grid) + _FLOOR**2
     power = np.maximum(power[:, 0], _FLOOR**2)
     share = np.maximum(0, 1 - _CERTAIN_SIGMAS**2 * chance / power)
     return overall * share * np.minimum(1, np.sqrt(_MAX_POWER * typical[0] / power))
 
 
-def _around(plane: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Sums over 3 × 3 cells."""
-    padded = np.zeros((plane.shape[0] + 2, plane.shape[1] + 2), np.float32)
-    padded[1:-1, 1:-1] = plane
-    rows = padded[:-2] + padded[1:-1] + padded[2:]
-    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-
-
-def _halve(array: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Sums over 2 × 2 cells; the last row and column are halves where the length is odd."""
-    height, width = array.shape[0] // 2, array.shape[1] // 2
-    sums = array[::2, ::2].copy()
-    sums[:height] += array[1::2, ::2]
-    sums[:, :width] += array[::2, 1::2]
-    sums[:height, :width] += array[1::2, 1::2]
-    return sums
+def _mean_around(
+    values: NDArray[np.floating], cells: NDArray[np.intp], grid: tuple[int, int]
+) -> NDArray[np.floating]:
+    """(n,) the mean of the cells' values in the 3 × 3 around each."""
+    plane = np.zeros((2, grid[0] + 2, grid[1] + 2), np.float32)
+    row, column = cells.T + 1
+    plane[0, row, column], plane[1, row, column] = values, 1
+    rows = plane[:, :-2] + plane[:, 1:-1] + plane[:, 2:]
+    total, count = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:])[:, row - 1, column - 1]
+    return total / count

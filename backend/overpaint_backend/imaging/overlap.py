@@ -61,14 +61,14 @@ class _Pairs:
     @classmethod
     def along(cls, scene: Scene, border: Border, bleed: Bleed) -> _Pairs:
         """The means of what can be trusted on each profile, of those that have any."""
-        depth_px = min(bleed.trusted_px, border.outside.shape[1])
-        pixels = border.outside[:, :depth_px]
-        valid = border.outside_valid[:, :depth_px] & bleed.region[pixels[..., 0], pixels[..., 1]]
+        depth_px = min(bleed.trusted_px, border.outside.shape[2])
+        rows, columns = border.outside[..., :depth_px]
+        valid = border.outside_valid[:, :depth_px] & bleed.region[rows, columns]
         valid = np.logical_and.accumulate(valid, axis=1)
-        paint, has_any = mean_along(colors_at(scene.painted, pixels), valid, depth_px)
-        truth, _ = mean_along(colors_at(scene.image, pixels), valid, depth_px)
-        used = has_any > 0
-        return cls(border.places[used], paint[used], truth[used])
+        paint, has_any = mean_along(colors_at(scene.painted, rows, columns), valid, depth_px)
+        truth, _ = mean_along(colors_at(scene.image, rows, columns), valid, depth_px)
+        used = has_any[:, 0] > 0
+        return cls(border.places[used], paint[used, 0], truth[used, 0])
 
     @property
     def level(self) -> NDArray[np.floating]:
@@ -123,10 +123,10 @@ def _field(shape: tuple[int, int], pairs: _Pairs) -> Field:
 def _softness(scene: Scene, border: Border, bleed: Bleed, tone: Tone) -> float:
     """In px: there is room for the paint's fine detail, and beside it for what tells how blurs change such detail."""
     sharp, sharp_valid = patches(
-        scene.image, border.outside[:, PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.sources
+        scene.image, border.outside[..., PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.sources
     )
     soft, soft_valid = patches(
-        scene.painted, border.outside[:, DETAIL_RADIUS_PX + 1], DETAIL_RADIUS_PX, bleed.region
+        scene.painted, border.outside[..., DETAIL_RADIUS_PX + 1], DETAIL_RADIUS_PX, bleed.region
     )
     both = sharp_valid & soft_valid
     return measure_softness(luma(sharp[both]), luma(tone.apply(soft[both])), border.places[both])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .border import DEPTH_PX, Border, colors_at, mean_along
+from .border import Border, colors_at, mean_along
 from .correction import MEANT, Correction, Scene
 from .membrane import Field
 from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, patches
@@ -34,7 +34,7 @@ def plan_from_own_version(scene: Scene, border: Border) -> Correction | None:
         scene: where the hole is all that the engine painted.
         border: the hole's.
     """
-    own, truth = colors_at(scene.painted, border.outside), colors_at(scene.image, border.outside)
+    own, truth = (colors_at(picture, *border.outside) for picture in (scene.painted, scene.image))
     valid = border.outside_valid
     differs = (np.abs(own - truth) > _PASSED).any(axis=-1) & valid
     if differs.sum() * 2 <= valid.sum():
@@ -44,7 +44,9 @@ def plan_from_own_version(scene: Scene, border: Border) -> Correction | None:
     if 2 * np.count_nonzero(is_fault) < len(is_fault):
         return Correction()
     tone = _tone(before[is_fault], after[is_fault])
-    off, has_any = mean_along(truth - tone.apply(own), valid, _DEPTH_PX)
+    nearest = np.s_[:, :_DEPTH_PX]
+    off, has_any = mean_along(truth[nearest] - tone.apply(own[nearest]), valid[nearest], _DEPTH_PX)
+    off, has_any = off[:, 0], has_any[:, 0]
     has_any *= np.abs(off).max(axis=1, initial=0) <= MEANT
     field = Field.solve(scene.hole.shape, border.places, off, has_any)
     return Correction(tone, _softness(scene, border, tone), [field])
@@ -54,13 +56,9 @@ def _pairs(
     own: NDArray[np.floating], truth: NDArray[np.floating], valid: NDArray[np.bool_]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """(M, 3) colors of both, means of a few (N, S, 3) pixels, since single ones may have lost detail."""
-    parts = [np.s_[:, first : first + _DEPTH_PX] for first in range(0, DEPTH_PX, _DEPTH_PX)]
-    chosen = np.concatenate([valid[part][:, 0] for part in parts])
-    before, after = (
-        np.concatenate([mean_along(colors[part], valid[part], _DEPTH_PX)[0] for part in parts])[chosen]
-        for colors in (own, truth)
-    )
-    return before, after
+    before, has_any = mean_along(own, valid, _DEPTH_PX)
+    after, _ = mean_along(truth, valid, _DEPTH_PX)
+    return before[has_any > 0], after[has_any > 0]
 
 
 def _tone(before: NDArray[np.floating], after: NDArray[np.floating]) -> Tone:
@@ -70,7 +68,7 @@ def _tone(before: NDArray[np.floating], after: NDArray[np.floating]) -> Tone:
 def _softness(scene: Scene, border: Border, tone: Tone) -> float:
     """In px, from patches of both at the same places."""
     sharp, soft = (
-        patches(picture, border.outside[:, PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.sources)
+        patches(picture, border.outside[..., PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.sources)
         for picture in (scene.image, scene.painted)
     )
     valid = sharp[1]

@@ -216,6 +216,8 @@ def _finish(
     near = area.box.grow(reach_px).intersect(Rect.from_size(job.context.size))
     view = window(near)
     painted = painted[view]
+    if painted.strides[-1] != painted.itemsize:  # from a library that keeps channels apart
+        painted = np.ascontiguousarray(painted)
     with clock.stage("match"):
         if not np.isfinite(painted).all():
             raise EngineError(

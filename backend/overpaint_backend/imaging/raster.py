@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.pixels import PixelFormat
 
-__all__ = ["LARGEST_COMPONENT", "Raster", "component_dtype"]
+__all__ = ["LARGEST_COMPONENT", "Raster", "component_dtype", "whole_pixels"]
 
 LARGEST_COMPONENT = np.float32(65504)
 """The largest number of half precision. Float components are held within it on both sides of 0, on their way in and out."""
@@ -33,6 +33,14 @@ class Raster:
         """Width and height in px."""
         height, width = self.alpha.shape
         return Size(width, height)
+
+
+def whole_pixels(picture: NDArray[np.floating]) -> NDArray[np.void]:
+    """A (H, W) view of a (H, W, 3) picture, of which each pixel lies in one piece, with pixels as items.
+
+    To pick some, by a mask or by rows and columns, takes a fraction of the time that it takes with components as items.
+    """
+    return picture.view(np.dtype((np.void, picture.shape[2] * picture.itemsize)))[..., 0]
 
 
 def component_dtype(pixel_format: PixelFormat) -> np.dtype:

@@ -92,7 +92,7 @@ def plan_from_seam(scene: Scene, border: Border, *, is_corrected: bool) -> Corre
             left, and what looks like more is what was asked for.
     """
     profiles = _Profiles(
-        border, colors_at(scene.painted, border.inside), colors_at(scene.painted, border.outside)
+        border, colors_at(scene.painted, *border.inside), colors_at(scene.painted, *border.outside)
     )
     rim_px = _rim(profiles)
     steps = _steps(profiles, rim_px)
@@ -212,10 +212,10 @@ def _rim(profiles: _Profiles) -> int:
 def _softness(scene: Scene, border: Border, tone: Tone) -> float:
     """In px, from patches to both sides of the border."""
     sharp, sharp_valid = patches(
-        scene.image, border.outside[:, PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.sources
+        scene.image, border.outside[..., PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.sources
     )
     soft, soft_valid = patches(
-        scene.painted, border.inside[:, _MAX_RIM_PX + PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.hole
+        scene.painted, border.inside[..., _MAX_RIM_PX + PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.hole
     )
     both = sharp_valid & soft_valid
     return measure_softness(luma(sharp[both]), luma(tone.apply(soft[both])), border.places[both])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .border import colors_at
+from .border import colors_at, squares_at
 
 __all__ = ["DETAIL_RADIUS_PX", "PATCH_RADIUS_PX", "luma", "measure_softness", "patches", "sharpen"]
 
@@ -44,12 +44,11 @@ def luma(rgb: NDArray[np.floating]) -> NDArray[np.floating]:
 def patches(
     picture: NDArray[np.floating], centers: NDArray[np.intp], radius_px: int, allowed: NDArray[np.bool_]
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """(n, 2r + 1, 2r + 1, 3) around (n, 2) ``centers``, and which of them lie wholly where it is ``allowed``."""
-    reach = np.arange(-radius_px, radius_px + 1)
-    pixels = centers[:, None, None, :] + np.stack(np.meshgrid(reach, reach, indexing="ij"), axis=-1)
-    inside = np.clip(pixels, 0, np.array(allowed.shape) - 1)
-    valid = (pixels == inside).all(axis=-1) & allowed[inside[..., 0], inside[..., 1]]
-    return colors_at(picture, inside), valid.all(axis=(1, 2))
+    """(n, 2r + 1, 2r + 1, 3) around (2, n) ``centers``, and which of them lie wholly where it is ``allowed``."""
+    limits = np.array(allowed.shape)[:, None] - radius_px
+    inside = ((centers >= radius_px) & (centers < limits)).all(axis=0)
+    rows, columns = squares_at(centers, radius_px, allowed.shape)
+    return colors_at(picture, rows, columns), inside & allowed[rows, columns].all(axis=(1, 2))
 
 
 def measure_softness(
