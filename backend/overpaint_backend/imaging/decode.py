@@ -11,7 +11,7 @@ from overpaint_protocol.errors import InvalidImage
 from overpaint_protocol.geometry import Size
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
-from .blocks import each_block, row_blocks
+from .blocks import each_block
 from .mask import bounds, window
 from .profiles import conversion
 from .raster import LARGEST_COMPONENT, Raster, component_dtype
@@ -50,11 +50,9 @@ def decode(
     else:
         order = (2, 1, 0) if pixel_format.value.startswith("bgra") else (0, 1, 2)
     rgb = np.empty((size.height, size.width, 3), np.float32)
-    if is_opaque := pixel_format is PixelFormat.GRAY8 or _is_full(pixels[..., -1]):
-        # One row for all: most pictures are opaque, and a plane of ones is large.
-        alpha = np.broadcast_to(np.ones(size.width, np.float32), rgb.shape[:2])
-    else:
-        alpha = np.empty(rgb.shape[:2], np.float32)
+    alpha = np.empty(rgb.shape[:2], np.float32)
+    full = 1 if pixel_format.is_float else np.iinfo(pixels.dtype).max
+    opaque: list[slice] = []
 
     def read(rows: slice) -> None:
         components = rgb[rows] if len(order) == 3 else np.empty((*rgb[rows].shape[:2], 1), np.float32)
@@ -62,18 +60,20 @@ def decode(
         for index, channel in enumerate(order):
             components[..., index] = pixels[rows, :, channel]
         rgb[rows] = to_working(_scaled(components, pixels.dtype))
-        if not is_opaque:
+        if pixel_format is PixelFormat.GRAY8 or pixels[rows, :, -1].min() >= full:
+            opaque.append(rows)
+        else:
             alpha[rows] = pixels[rows, :, -1]
             np.clip(_scaled(alpha[rows], pixels.dtype), 0, 1, out=alpha[rows])
 
     each_block(size.height, size.width, read)
+    if sum(rows.stop - rows.start for rows in opaque) == size.height:
+        # One row for all: most pictures are opaque, and a plane of ones is large.
+        alpha = np.broadcast_to(np.ones(size.width, np.float32), alpha.shape)
+    else:
+        for rows in opaque:
+            alpha[rows] = 1
     return Raster(rgb, alpha)
-
-
-def _is_full(channel: NDArray) -> bool:
-    """Whether a (H, W) channel of pixels is 1 everywhere, or more."""
-    full = 1 if channel.dtype.kind == "f" else np.iinfo(channel.dtype).max
-    return all(bool(channel[rows].min() >= full) for rows in row_blocks(*channel.shape))
 
 
 def _scaled(values: NDArray[np.float32], dtype: np.dtype) -> NDArray[np.float32]:

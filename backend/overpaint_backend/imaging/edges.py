@@ -183,7 +183,9 @@ class _Measure:
     @classmethod
     def of(cls, selection: NDArray[np.float32]) -> _Measure:
         """Measure a selection that has something above 0."""
-        part = selection[window(_around(selection, 1))]
+        height, width = selection.shape
+        box = bounds(selection) or Rect(0, 0, 0, 0)
+        part = selection[window(box.grow(1).intersect(Rect(0, 0, width, height)))]
         peak = float(part.max())
         area = ascent = squares = 0.0
         for rows in row_blocks(*part.shape):
@@ -194,7 +196,6 @@ class _Measure:
                 squares += float(np.vdot(step, step))
         outline_px = max(1.0, ascent / peak)
         area_px = area / peak
-        box = bounds(selection) or Rect(0, 0, 0, 0)
         return cls(
             diagonal_px=float(np.hypot(box.width, box.height)),
             thickness_px=4 * area_px / outline_px,
@@ -204,15 +205,15 @@ class _Measure:
 
 def _without_specks(selection: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Drop what nowhere reaches 2 %, with a note; a faint tail of something stronger stays."""
-    if not (selection > 0).any():
+    peak = selection.max(initial=0)
+    if peak == 0:
         raise EmptySelection("Nothing is selected. Select the area to change and try again.")
-    strong = selection >= _SPECK_LEVEL
-    if not strong.any():
+    if peak < _SPECK_LEVEL:
         raise EmptySelection(
             "Everything is selected by less than 2 %, which would not show. Select the area more strongly and try again."
         )
-    support = selection > 0
-    if np.array_equal(support, strong):
+    strong, support = selection >= _SPECK_LEVEL, selection > 0
+    if np.count_nonzero(strong) == np.count_nonzero(support):
         return selection, ()
     kept = flood(strong, support, diagonally=True)
     if np.array_equal(kept, support):
@@ -243,28 +244,38 @@ def _widen_slabs(
     """Write into ``shown`` and ``painted``, all 0, what ``selection`` is widened to."""
     slabs, height = _slabs(selection)
     for slab in range(slabs):
-        _widen_slab(selection - slab * height, height, reach, shown, painted)
-    for widened in (shown, painted):
-        np.clip(widened, selection, 1, out=widened)
+        _widen_slab(selection, slab * height, height, reach, shown, painted)
+
+    def bound(rows: slice) -> None:
+        for widened in (shown[rows], painted[rows]):
+            np.maximum(widened, selection[rows], out=widened)
+            np.minimum(widened, 1, out=widened)
+
+    each_block(*selection.shape, bound)
 
 
 def _widen_slab(
-    above: NDArray[np.float32],
+    selection: NDArray[np.float32],
+    floor: np.float32,
     height: np.float32,
     reach: Reach,
     shown: NDArray[np.float32],
     painted: NDArray[np.float32],
 ) -> None:
-    """Add a slab to what is shown and painted; ``above`` is how far the selection rises above the slab's floor."""
+    """Add what the part of ``selection`` from ``floor`` on, up to ``height`` above, becomes to what is shown and painted."""
     # Sums of eighths may fall short of the level they stand for by a rounding.
-    away_px = distance(above >= height * np.float32(1 - 1e-4), reach.total_px)
+    away_px = distance(selection >= floor + height * np.float32(1 - 1e-4), reach.total_px)
 
     def add(rows: slice) -> None:
-        share = np.clip(above[rows] / height, 0, 1)
-        shown[rows] += height * np.maximum(share, _fade(away_px[rows], reach))
-        painted[rows] += height * np.maximum(share, away_px[rows] <= reach.total_px)
+        own = selection[rows] - floor
+        np.clip(own, 0, height, out=own)
+        fading = _fade(away_px[rows], reach)
+        fading *= height
+        shown[rows] += np.maximum(fading, own, out=fading)
+        np.copyto(own, height, where=away_px[rows] <= reach.total_px)
+        painted[rows] += own
 
-    each_block(above.shape[0], above.shape[1], add)
+    each_block(*selection.shape, add)
 
 
 def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:
@@ -280,8 +291,10 @@ def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:
 
 def _fade(away_px: NDArray[np.float32], reach: Reach) -> NDArray[np.float32]:
     """1 up to the grow, then smoothly down to 0 beyond the blend."""
-    left = np.clip((reach.total_px + 1 - away_px) / np.float32(reach.blend_px + 1), 0, 1)
-    return (left * left * (3 - 2 * left)).astype(np.float32, copy=False)
+    left = reach.total_px + 1 - away_px
+    left /= np.float32(reach.blend_px + 1)
+    np.clip(left, 0, 1, out=left)
+    return left * left * (3 - 2 * left)
 
 
 def _around(selection: NDArray[np.float32], px: int) -> Rect:

@@ -18,12 +18,12 @@ _MIN_TILE_PX = 192
 
 def bounds(selection: NDArray) -> Rect | None:
     """The smallest Rect around everything above 0 in a (H, W) array; None if nothing is."""
-    support = selection > 0
-    rows = np.flatnonzero(support.any(axis=1))
+    rows = np.flatnonzero(selection.max(axis=1, initial=0) > 0)
     if not rows.size:
         return None
-    columns = np.flatnonzero(support.any(axis=0))
-    return Rect.from_edges(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(selection[top:bottom].max(axis=0) > 0)
+    return Rect.from_edges(int(columns[0]), top, int(columns[-1]) + 1, bottom)
 
 
 def window(box: Rect) -> tuple[slice, slice]:
@@ -116,34 +116,33 @@ def distance(support: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
     an edge; what lies deeper inside or further outside costs next to nothing.
     """
     height, width = support.shape
-    result = np.where(support, np.float32(0), np.float32(np.inf))
+    result = np.full(support.shape, np.inf, np.float32)
     side = max(_MIN_TILE_PX, 4 * cap_px)
     for top in range(0, height, side):
         for left in range(0, width, side):
             above, before = max(0, top - cap_px), max(0, left - cap_px)
             near = support[above : top + side + cap_px, before : left + side + cap_px]
             tile = np.s_[top : top + side, left : left + side]
-            if near.any() and not support[tile].all():
+            if support[tile].all():
+                result[tile] = 0
+            elif near.any():
                 within = np.s_[top - above :, left - before :]
-                measured = _distance(near, cap_px)[within][:side, :side]
-                result[tile] = measured
+                result[tile] = _distance(near, cap_px)[within][:side, :side]
     return result
 
 
 def _distance(support: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
     height, width = support.shape
     far = height + width + cap_px + 1
-    columns = np.arange(width)
+    columns = np.arange(width, dtype=np.int32)
     left = np.maximum.accumulate(np.where(support, columns, -far), axis=1)
     right = np.minimum.accumulate(np.where(support, columns, far + width)[:, ::-1], axis=1)[:, ::-1]
     across = np.minimum(columns - left, right - columns).astype(np.float32)
-    across[across > cap_px] = np.inf
-    squared_across = across * across
-    squared = squared_across.copy()
+    across *= across
+    squared = across.copy()
     for rows in range(1, min(cap_px, height - 1) + 1):
-        step = np.float32(rows * rows)
-        np.minimum(squared[rows:], squared_across[:-rows] + step, out=squared[rows:])
-        np.minimum(squared[:-rows], squared_across[rows:] + step, out=squared[:-rows])
-    result = np.sqrt(squared)
-    result[result > cap_px] = np.inf
-    return result
+        further = across + np.float32(rows * rows)
+        np.minimum(squared[rows:], further[:-rows], out=squared[rows:])
+        np.minimum(squared[:-rows], further[rows:], out=squared[:-rows])
+    np.copyto(squared, np.inf, where=squared > cap_px * cap_px)
+    return np.sqrt(squared, out=squared)
