@@ -40,7 +40,8 @@ def cut_layer(painted: NDArray[np.float32], alpha: NDArray[np.float32]) -> Layer
     """Make the layer that blends ``painted`` in by ``alpha``.
 
     Args:
-        painted: (H, W, 3) float32, the engine's picture of the whole Context.
+        painted: (H, W, 3) float32, the engine's picture of the whole Context. The layer is made of its memory: what does not
+            show becomes 0 in it.
         alpha: (H, W) float32 in [0, 1], how much of ``painted`` shows.
 
     Returns:
@@ -52,7 +53,6 @@ def cut_layer(painted: NDArray[np.float32], alpha: NDArray[np.float32]) -> Layer
     target = bounds(alpha)
     if target is None:
         raise EmptySelection("Nothing is selected. Select the area to change and try again.")
-    shown = np.ascontiguousarray(alpha[window(target)])
-    rgb = painted[window(target)].copy()
+    rgb, shown = painted[window(target)], alpha[window(target)]
     rgb[shown == 0] = 0
     return Layer(target, Raster(rgb, shown))

@@ -17,7 +17,7 @@ __all__ = ["encode"]
 
 def encode(
     raster: Raster, pixel_format: PixelFormat, color: ColorSpace, profile: bytes | None = None
-) -> bytes:
+) -> memoryview:
     """Write ``raster`` as rows of ``pixel_format``, without padding.
 
     Integers are clipped to their range and rounded to the nearest value, so that what ``decode`` read from an integer format
@@ -44,19 +44,21 @@ def encode(
 
     def write(rows: slice) -> None:
         components = to_document(raster.rgb[rows])
+        written = _written(components, dtype)
         if is_reversed:
-            components = components[..., ::-1]
-        for channel in range(components.shape[-1]):
-            pixels[rows, :, channel] = _written(components[..., channel], dtype)
+            written = written[..., ::-1]
+        for channel in range(written.shape[-1]):
+            pixels[rows, :, channel] = written[..., channel]
         pixels[rows, :, -1] = _written(np.clip(raster.alpha[rows], 0, 1), dtype)
 
     each_block(height, width, write)
-    return pixels.tobytes()
+    return memoryview(pixels).cast("B")
 
 
 def _written(values: NDArray[np.float32], dtype: np.dtype) -> NDArray[np.float32]:
     """``values`` such that a cast to ``dtype`` is all that is left to do."""
     if dtype.kind == "f":
         return np.clip(values, -LARGEST_COMPONENT, LARGEST_COMPONENT)
-    scaled = np.clip(values, 0, 1) * np.float32(np.iinfo(dtype).max)
+    scaled = np.clip(values, 0, 1)
+    scaled *= np.float32(np.iinfo(dtype).max)
     return np.rint(scaled, out=scaled)

@@ -100,7 +100,7 @@ class FillOutput:
     target: Rect
     pixel_format: PixelFormat
     color: ColorSpace
-    data: bytes
+    data: memoryview
     timings_ms: Mapping[str, float]
 
 
