@@ -41,6 +41,7 @@ class DaemonSettings:
     tick_s: longest sleep of the loop, and so how late a dead worker is noticed.
     stop_s: how long telling clients and stopping the worker may take at the end.
     disk_s: how long writing down what is not yet on the disk may take at the end.
+    log_bytes: largest log file. old_logs: how many of them are kept beside the newest.
     heartbeat_s: interval of ZMTP's PING to clients; three without an answer end the connection.
     listen: the address other machines reach the daemon at, ``tcp://ADDRESS:PORT``; empty for none.
     remote_heartbeat_s: interval of ZMTP's PING to other machines. They tell from it whether the link is alive.
@@ -72,6 +73,8 @@ class DaemonSettings:
     tick_s: float = 0.1
     stop_s: float = 2.0
     disk_s: float = 10.0
+    log_bytes: int = 2_000_000
+    old_logs: int = 3
     heartbeat_s: float = 5.0
     listen: str = ""
     remote_heartbeat_s: float = 1.0

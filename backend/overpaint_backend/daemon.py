@@ -51,8 +51,6 @@ _SHORTER_ELSEWHERE_BYTES = 4
 """macOS and the BSDs have this much less room for a socket's path than Linux."""
 
 _RETRY_MS = 5
-_LOG_BYTES = 2_000_000
-_OLD_LOGS = 3
 _LOCK_OWNER_WAIT_S = 1.0
 
 _log = logging.getLogger("overpaint_backend.daemon")
@@ -281,7 +279,7 @@ def _log_file(settings: DaemonSettings) -> Iterator[None]:
     """Log this package to a file that is started anew when it gets long. Never holds prompts or pixels."""
     logger = logging.getLogger(__package__)
     handler = logging.handlers.RotatingFileHandler(
-        settings.log_path, maxBytes=_LOG_BYTES, backupCount=_OLD_LOGS, encoding="utf-8"
+        settings.log_path, maxBytes=settings.log_bytes, backupCount=settings.old_logs, encoding="utf-8"
     )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     previous_level = logger.level

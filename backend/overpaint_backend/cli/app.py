@@ -232,9 +232,20 @@ def doctor(
         bool,
         typer.Option("--story", help="Say what happened to JOB and why; without JOB, list the latest jobs."),
     ] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write versions, checks, logs and stories into this zip file for a report of a fault, without words, "
+            "names and pictures of yours.",
+            metavar="FILE.zip",
+            dir_okay=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check everything Overpaint needs, and say what to do about what is missing."""
+    if bundle is not None and story:
+        raise typer.BadParameter("--bundle has the stories in it; give one of the two")
     if job is not None and not story:
         raise typer.BadParameter(f"to learn what happened to a job: overpaint doctor --story {job}")
 
@@ -243,6 +254,10 @@ def doctor(
             from .story import run_stories, run_story
 
             return run_stories(as_json=as_json) if job is None else run_story(job, as_json=as_json)
+        if bundle is not None:
+            from .diagnosis import run_bundle
+
+            return run_bundle(bundle, as_json=as_json)
         from .doctor import run_doctor
 
         return run_doctor(as_json=as_json)
