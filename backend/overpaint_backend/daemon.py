@@ -38,6 +38,7 @@ from .recipes.offer import RecipeBook
 from .recipes.store import RecipeStore
 from .remote.keys import AllowList, own_key
 from .server.chronicle import Chronicle
+from .server.descriptors import DescriptorLimit
 from .server.router import CLIENT_DOMAIN, REMOTE_DOMAIN, Router, private_dir
 from .server.service import Service
 from .server.zap import Authenticator
@@ -90,6 +91,9 @@ class _Daemon:
         self._is_signalled = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._gate = Authenticator(self._context)
+        descriptors = DescriptorLimit()
+        for domain in (CLIENT_DOMAIN, REMOTE_DOMAIN):
+            self._gate.limit(domain, descriptors.has_room)
         self._allowed = AllowList(settings.allowed_path)
         self._router = Router(self._context, settings, self._allowed)
         # Two daemons with one runtime folder and two state folders must not take each other's sockets.

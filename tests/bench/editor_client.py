@@ -187,7 +187,7 @@ class Wire:
         self.heard: list[tuple[float, framing.Envelope]] = []
         self.on_message = self._note
         self.error: object | None = None
-        self._is_ready = False
+        self.is_ready = False
         self._next_id = framing.message_ids()
         self._nonce = 0
         self._transport = SocketTransport.open(Endpoint.parse(info.endpoints[endpoint]), USERNAME, info.token)
@@ -196,7 +196,7 @@ class Wire:
 
     def greet(self) -> Welcome:
         """Say hello and wait for the welcome."""
-        assert self.loop.run_until(lambda: self._is_ready or self.error is not None, WAIT_S)
+        assert self.loop.run_until(lambda: self.is_ready or self.error is not None, WAIT_S)
         assert self.error is None, self.error
         return self.ask(hello()).message
 
@@ -250,10 +250,11 @@ class Wire:
     def _handle(self, events) -> None:
         for event in events:
             if isinstance(event, Connected):
-                self._is_ready = True
+                self.is_ready = True
             elif isinstance(event, MessageReceived):
                 self.on_message(framing.decode(event.frames))
             elif isinstance(event, (Refused, Closed)):
                 self.error = self.error or event
+                self.close()
         if self.error is None:
             self._watch.want_write(self._transport.wants_write())

@@ -35,7 +35,7 @@ from overpaint_protocol.pixels import ImageHeader, PixelFormat, split_bands
 
 ROOT = Path(__file__).resolve().parents[2]
 _SOURCES = [ROOT / name for name in ("protocol", "backend", "plugins/common")]
-_MAIN = """
+MAIN = """
 import dataclasses, json, sys
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.daemon import run_daemon
@@ -105,7 +105,7 @@ class DaemonProcess:
 
     @classmethod
     def spawn(
-        cls, folder: Path, *, environ: dict[str, str] | None = None, main: str = _MAIN, **settings
+        cls, folder: Path, *, environ: dict[str, str] | None = None, main: str = MAIN, **settings
     ) -> DaemonProcess:
         """Start one without waiting.
 

@@ -26,6 +26,8 @@ from overpaint_backend.jobs.model import LOCAL
 from overpaint_protocol.errors import DaemonError
 from overpaint_protocol.pixels import Bytes
 
+from .zap import TURNED_AWAY
+
 __all__ = ["CLIENT_DOMAIN", "REMOTE_DOMAIN", "Incoming", "Router", "Sent", "private_dir"]
 
 CLIENT_DOMAIN = "overpaint.clients"
@@ -90,6 +92,7 @@ class Router:
             (zmq.MAXMSGSIZE, settings.max_frame_bytes),
             (zmq.SNDHWM, settings.max_waiting_messages),
             (zmq.RCVHWM, settings.max_waiting_messages),
+            (zmq.HANDSHAKE_IVL, _HANDSHAKE_MS),
             (zmq.HEARTBEAT_IVL, heartbeat_ms),
             (zmq.HEARTBEAT_TIMEOUT, 3 * heartbeat_ms),
             (zmq.HEARTBEAT_TTL, 3 * heartbeat_ms),
@@ -133,7 +136,6 @@ class Router:
         curve(self.socket)
         self.socket.setsockopt_string(zmq.ZAP_DOMAIN, REMOTE_DOMAIN)
         self.socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-        self.socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, heartbeat_ms)
         self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, round(self._settings.remote_silence_s * 1000))
         self.socket.setsockopt(zmq.HEARTBEAT_TTL, 0)
@@ -206,7 +208,8 @@ class Router:
             except zmq.Again:
                 return
             if event["event"] & _REFUSALS:
-                self._refusals.note()
+                if event["value"] != TURNED_AWAY:
+                    self._refusals.note()
                 continue
             peer, _ = self._peers.pop(event["value"], (None, ""))
             if peer is not None:

@@ -25,6 +25,9 @@ __all__ = ["USERNAME", "Link", "LinkStatus", "OpenTransport"]
 USERNAME = "overpaint"
 """Name given with the token in ZMTP's PLAIN."""
 
+_NO_ROOM = "500"
+"""What a daemon without a descriptor left says instead of letting somebody in (spec §1)."""
+
 _TICK_S = 1.0
 _CONNECT_TIMEOUT_S = 5.0
 _FIRST_RETRY_S = 0.2
@@ -201,13 +204,7 @@ class Link:
             elif isinstance(event, MessageReceived):
                 self.perform(self._session.received(event.frames, self._loop.now()))
             elif isinstance(event, Refused):
-                self._failed(
-                    AccessError(
-                        "The daemon did not accept this editor's token. Restart the daemon: “overpaint stop”, "
-                        "then “overpaint serve”.",
-                        detail=event.reason,
-                    )
-                )
+                self._failed(_refusal(event.reason))
                 return
             elif isinstance(event, Closed):
                 self._closed(event)
@@ -240,3 +237,13 @@ class Link:
         elif self._session.state is not SessionState.CLOSED:
             self.perform(self._session.tick(now))
         self._loop.call_later(_TICK_S, self._tick)
+
+
+def _refusal(reason: str) -> OverpaintError:
+    """Why the daemon did not let this editor in."""
+    if reason == _NO_ROOM:
+        return LinkError("Too many programs are connected to the daemon. Close one; this one keeps trying.")
+    return AccessError(
+        "The daemon did not accept this editor's token. Restart the daemon: “overpaint stop”, then “overpaint serve”.",
+        detail=reason,
+    )
