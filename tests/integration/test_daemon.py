@@ -52,6 +52,8 @@ from overpaint_protocol.pixels import ImageHeader, PixelFormat
 from overpaint_protocol.version import PRODUCT_VERSION
 
 KILLED = signal.SIGKILL
+RACING_DAEMONS = int(os.environ.get("OVERPAINT_RACING_DAEMONS", "10"))
+"""How many are started at once; CONTRIBUTING says when to have a hundred."""
 
 
 def variants_of(envelopes):
@@ -634,12 +636,13 @@ def test_a_killed_daemon_leaves_nothing_that_stops_the_next(own_daemon):
 
 
 def test_of_many_daemons_started_at_once_one_serves_and_the_others_name_it(tmp_path):
-    daemons = [DaemonProcess.spawn(tmp_path) for _ in range(10)]
+    daemons = [DaemonProcess.spawn(tmp_path) for _ in range(RACING_DAEMONS)]
     try:
-        losers = wait_until(
-            lambda: [d for d in daemons if d.process.poll() is not None][8:] and True, "nine give up"
+        wait_until(
+            lambda: sum(d.process.poll() is not None for d in daemons) == RACING_DAEMONS - 1,
+            "all but one give up",
+            3 * RACING_DAEMONS + 30,
         )
-        assert losers
         losers = [d for d in daemons if d.process.poll() is not None]
         (winner,) = [d for d in daemons if d not in losers]
         wait_until(winner.is_listening, "the winner listens")
