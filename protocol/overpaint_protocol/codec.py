@@ -24,19 +24,20 @@ MAX_DOCUMENT_BYTES = 1024 * 1024
 _MAX_ITEMS = 16 * 1024
 _MAX_DEPTH = 16
 
+_SCALARS = frozenset((str, int, float, bool))
+
 _T = TypeVar("_T")
 
 
 def to_plain(value: object) -> Any:
     """Turn a dataclass (or a part of one) into what msgpack and JSON can hold."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {
-            f.name: to_plain(item)
-            for f in dataclasses.fields(value)
-            if (item := getattr(value, f.name)) is not None
-        }
-        tag = getattr(type(value), "type", None)
-        return {"type": tag, **plain} if isinstance(tag, str) else plain
+    if type(value) in _SCALARS:
+        return value
+    layout = _layout(type(value))
+    if layout is not None:
+        tag, names = layout
+        plain = {name: to_plain(item) for name in names if (item := getattr(value, name)) is not None}
+        return plain if tag is None else {"type": tag, **plain}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (tuple, list)):
@@ -44,6 +45,15 @@ def to_plain(value: object) -> Any:
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     return value
+
+
+@functools.cache
+def _layout(cls: type) -> tuple[str | None, tuple[str, ...]] | None:
+    """The word that tells a dataclass from others of a union, if it has one, and its fields; None for other types."""
+    if not dataclasses.is_dataclass(cls):
+        return None
+    tag = getattr(cls, "type", None)
+    return tag if isinstance(tag, str) else None, tuple(f.name for f in dataclasses.fields(cls))
 
 
 def pack(value: object) -> bytes:
@@ -101,7 +111,12 @@ def from_plain(plain: object, cls: type[_T]) -> _T:
 @functools.cache
 def _hints(cls: type) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
     hints = typing.get_type_hints(cls)
-    return tuple((f, hints[f.name]) for f in dataclasses.fields(cls))
+    return tuple((f, _without_name(hints[f.name])) for f in dataclasses.fields(cls))
+
+
+def _without_name(hint: Any) -> Any:
+    """The type that a NewType stands for."""
+    return hint.__supertype__ if isinstance(hint, typing.NewType) else hint
 
 
 def _wrong(path: str, wanted: str, value: object) -> ProtocolError:
@@ -113,8 +128,9 @@ def _wrong(path: str, wanted: str, value: object) -> ProtocolError:
 def _build(value: Any, hint: Any, path: str, depth: int) -> Any:  # one branch per kind of type
     if depth > _MAX_DEPTH:
         raise TooLarge("A message is nested too deeply.")
-    if isinstance(hint, typing.NewType):
-        hint = hint.__supertype__
+    hint = _without_name(hint)
+    if type(value) is hint and hint in _SCALARS:
+        return value
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return _build_union(value, typing.get_args(hint), path, depth)
@@ -176,7 +192,10 @@ def _build_dataclass(value: Any, cls: type, path: str, depth: int) -> Any:
     arguments: dict[str, Any] = {}
     for f, hint in _hints(cls):
         if f.name in value:
-            arguments[f.name] = _build(value[f.name], hint, f"{path}.{f.name}", depth + 1)
+            item = value[f.name]
+            # Most fields are scalars of their own type: neither a call nor a path for an error that does not come.
+            is_plain = type(item) is hint and hint in _SCALARS
+            arguments[f.name] = item if is_plain else _build(item, hint, f"{path}.{f.name}", depth + 1)
         elif type(None) in typing.get_args(hint):
             arguments[f.name] = None
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
