@@ -74,6 +74,9 @@ class SteppedDisk:
         if self.is_prompt:
             self.finish()
 
+    def submit_last(self, work):
+        self.submit(work, lambda outcome: None)
+
     def step(self):
         """Do one piece of work and what follows from it."""
         work, then = self.todo.popleft()

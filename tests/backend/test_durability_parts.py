@@ -255,6 +255,17 @@ def test_work_is_done_elsewhere_in_order_and_what_follows_here_in_order(archive)
     assert heard == list(range(50))
 
 
+def test_what_nobody_waits_for_is_done_last_and_before_the_end(archive):
+    did, may_go_on = [], threading.Event()
+    archive.submit(may_go_on.wait, lambda _: None)
+    archive.submit_last(lambda: did.append("last"))
+    archive.submit(lambda: did.append("first"), lambda _: None)
+    archive.submit(lambda: did.append("second"), lambda _: None)
+    may_go_on.set()
+    assert archive.close(30)
+    assert did == ["first", "second", "last"]
+
+
 def test_the_bell_rings_when_there_is_something_to_hear(archive):
     heard = []
     archive.submit(lambda: 1, heard.append)

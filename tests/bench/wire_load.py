@@ -227,9 +227,10 @@ def measure_connections(folder: Path, rounds: int, say: Say) -> list[Verdict]:
         first.greet()
         before = rss_bytes([pid])
         begun_at = perf_counter()
-        idle = [Wire(running.info, loop=loop) for _ in range(IDLE)]
-        for wire in idle:
-            wire.greet()
+        idle = []
+        for _ in range(IDLE):
+            idle.append(Wire(running.info, loop=loop))
+            idle[-1].greet()
         took_s = perf_counter() - begun_at
         each = (rss_bytes([pid]) - before) / IDLE / 1024
         active = [Wire(running.info, loop=loop) for _ in range(ACTIVE)]

@@ -42,9 +42,10 @@ def test_without_descriptors_new_clients_are_refused_and_old_ones_go_on(tmp_path
 def test_the_daemon_takes_as_many_descriptors_as_it_may_have(tmp_path):
     few_for_now = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({LIMIT}, 4096))\n{MAIN}"
     with DaemonProcess.start(tmp_path, main=few_for_now) as daemon:
-        wires = [Wire(daemon.info, loop=SelectorLoop()) for _ in range(LIMIT)]
-        for wire in wires:
-            wire.greet()
+        loop, wires = SelectorLoop(), []
+        for _ in range(LIMIT):
+            wires.append(Wire(daemon.info, loop=loop))
+            wires[-1].greet()
         assert open_files(daemon.process.pid) > LIMIT
         for wire in wires:
             wire.close()

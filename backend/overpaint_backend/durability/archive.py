@@ -6,6 +6,7 @@ Work is done in the order it was given, and what follows from it is done in the 
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import queue
 import secrets
@@ -15,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from enum import IntEnum
 from typing import Protocol, TypeVar
 
 from overpaint_protocol.errors import CapacityError, DaemonError, OverpaintError
@@ -30,11 +32,27 @@ _FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENO
 _log = logging.getLogger(__name__)
 
 
+class _Turn(IntEnum):
+    """Which work comes before other work that waits."""
+
+    NEXT = 0
+    LAST = 1
+    END = 2
+
+
+_Item = tuple[_Turn, int, Callable[[], object], Callable[[object], None]]
+"""The serial number keeps work of the same turn in its order."""
+
+
 class DiskWork(Protocol):
     """Where work with the disk is done."""
 
     def submit(self, work: Callable[[], _T], then: Then[_T]) -> None:
         """Do ``work`` after all that was submitted before, then ``then``. Neither may raise OverpaintErrors of its own."""
+        ...
+
+    def submit_last(self, work: Callable[[], object]) -> None:
+        """Do ``work`` when there is nothing else to do; nobody waits for it."""
         ...
 
 
@@ -47,8 +65,8 @@ class Archive:
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self._todo: queue.SimpleQueue[tuple[Callable[[], object], Callable[[object], None]] | None]
-        self._todo = queue.SimpleQueue()
+        self._todo: queue.PriorityQueue[_Item] = queue.PriorityQueue()
+        self._serials = itertools.count()
         self._done: deque[Callable[[], None]] = deque()
         self.socket, self._bell = socket.socketpair()
         for end in (self.socket, self._bell):
@@ -58,7 +76,11 @@ class Archive:
 
     def submit(self, work: Callable[[], _T], then: Then[_T]) -> None:
         """Do ``work`` on the thread, after all that was submitted before; ``then`` follows in ``poll``."""
-        self._todo.put((work, then))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
+        self._put(_Turn.NEXT, work, then)  # pyright: ignore[reportArgumentType] - what work returns is what then takes
+
+    def submit_last(self, work: Callable[[], object]) -> None:
+        """Do ``work`` on the thread when nothing that was submitted waits."""
+        self._put(_Turn.LAST, work, lambda _: None)
 
     def poll(self) -> None:
         """Do what follows from the work that is done; call it when ``socket`` is readable."""
@@ -71,7 +93,7 @@ class Archive:
     def close(self, timeout_s: float) -> bool:
         """Finish the work that was submitted, and what follows from it; returns whether all of it was done in time."""
         if self._thread.is_alive():
-            self._todo.put(None)
+            self._put(_Turn.END, lambda: None, lambda _: None)
             self._thread.join(timeout_s)
         self.poll()
         is_done = not self._thread.is_alive()
@@ -80,9 +102,12 @@ class Archive:
             self._bell.close()
         return is_done
 
+    def _put(self, turn: _Turn, work: Callable[[], object], then: Callable[[object], None]) -> None:
+        self._todo.put((turn, next(self._serials), work, then))
+
     def _work(self) -> None:
-        while (item := self._todo.get()) is not None:
-            work, then = item
+        while (item := self._todo.get())[0] is not _Turn.END:
+            *_, work, then = item
             outcome = self._outcome(work)
             self._done.append(lambda then=then, outcome=outcome: then(outcome))
             del item, work, then, outcome  # no pixels are held while there is nothing to do

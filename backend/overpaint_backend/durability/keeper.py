@@ -259,7 +259,7 @@ class Keeper:
             is_done = True
 
         self._do(at_the_disk, then)
-        self._disk.submit(lambda: self._spool.remove(files if is_done else ()), _ignore)
+        self._disk.submit_last(lambda: self._spool.remove(files if is_done else ()))
 
     def _remember(self, taken: Taken) -> None:
         self._taken[taken.principal, taken.session_id, taken.job_id] = None
