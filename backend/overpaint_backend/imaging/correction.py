@@ -1,9 +1,9 @@
-"""What is done to an engine's paint: a tone over all of it, then sharpness, then smooth fields."""
+"""What is done to an engine's paint: a tone over all of it, then sharpness, then a smooth field."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,40 +35,48 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What to do to paint. softness_px: to undo. fields: to add. rim_px: how deep it is spoiled from its border on."""
+    """What to do to paint. softness_px: to undo. field: to add. rim_px: how deep it is spoiled from its border on."""
 
-    tone: Tone = field(default_factory=Tone.none)
+    tone: Tone = dataclasses.field(default_factory=Tone.none)
     softness_px: float = 0.0
-    fields: Sequence[Field] = ()
+    field: Field | None = None
     rim_px: int = 0
 
     @property
     def is_nothing(self) -> bool:
         """Whether paint stays as it is."""
         tone_is_none = not (self.tone.shift.any() or self.tone.slope.any())
-        return (
-            tone_is_none
-            and not (self.softness_px or self.rim_px)
-            and all(one.is_flat_zero for one in self.fields)
-        )
+        return tone_is_none and not (self.softness_px or self.rim_px or self._added)
 
     def apply(self, painted: NDArray[np.floating]) -> NDArray[np.float32]:
         """A new (H, W, 3) of ``painted``, corrected."""
         height, width = painted.shape[:2]
         gain = np.tile(self.tone.gain, width)
         offset = np.tile(self.tone.offset, width)
-        fields = [field.rows((height, width)) for field in self.fields if not field.is_flat_zero]
+        added = None
+        if self._added is not None:
+            # As what is to be added before the gain: then it can be laid down first, and nothing has to lie aside.
+            values = (self._added.values + self.tone.offset) / self.tone.gain
+            added = replace(self._added, values=values).rows((height, width))
         if self.softness_px:
             painted = sharpen(painted, self.softness_px)
         result = np.empty((height, width, 3), np.float32)
 
         def correct(rows: slice) -> None:
             # Rows of all components, since arithmetic over a last axis of 3 is slow.
-            block = result[rows].reshape(-1, width * 3)
-            np.multiply(painted[rows].reshape(-1, width * 3), gain, out=block)
-            block += offset
-            for added in fields:
-                block += added[rows]
+            block, paint = (picture[rows].reshape(-1, width * 3) for picture in (result, painted))
+            if added is None:
+                np.multiply(paint, gain, out=block)
+                block += offset
+            else:
+                added.write(rows, block)
+                block += paint
+                block *= gain
 
         each_block(height, width, correct)
         return result
+
+    @property
+    def _added(self) -> Field | None:
+        """The field, if there is anything in it."""
+        return None if self.field is None or self.field.is_flat_zero else self.field

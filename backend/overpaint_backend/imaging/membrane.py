@@ -90,12 +90,12 @@ class _Rows:
     down: NDArray[np.floating]
     across: NDArray[np.floating]
 
-    def __getitem__(self, rows: slice) -> NDArray[np.floating]:
-        """(n, W * C) float32 of n rows."""
+    def write(self, rows: slice, out: NDArray[np.floating]) -> None:
+        """Write n rows into ``out``, (n, W * C) float32."""
         down = self.down[rows]
         used = np.flatnonzero(down.any(axis=0))
         part = np.s_[used[0] : used[-1] + 1]
-        return down[:, part] @ self.across[part]
+        np.matmul(down[:, part], self.across[part], out=out)
 
 
 def _stretch(cells: NDArray[np.floating], length: int, cell_px: int) -> NDArray[np.floating]:
@@ -118,9 +118,9 @@ def _between(px: NDArray[np.intp], cells: int, cell_px: int) -> tuple[NDArray[np
     at = (px + 0.5) / cell_px - 0.5
     nearest = np.rint(at).astype(np.intp)
     off = at - nearest
-    near = np.stack((np.maximum(nearest - 1, 0), nearest, nearest + 1))
-    shares = np.stack(((0.5 - off) ** 2 / 2, 0.75 - off**2, (0.5 + off) ** 2 / 2))
-    return np.minimum(near, cells - 1), shares.astype(np.float32)
+    near = np.array((np.maximum(nearest - 1, 0), nearest, nearest + 1))
+    shares = np.array(((0.5 - off) ** 2 / 2, 0.75 - off**2, (0.5 + off) ** 2 / 2), np.float32)
+    return np.minimum(near, cells - 1), shares
 
 
 def _distinct(cells: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

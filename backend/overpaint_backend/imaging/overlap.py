@@ -47,7 +47,7 @@ def plan_from_overlap(scene: Scene, border: Border, bleed: Bleed, *, may_sharpen
     tone = _tone(cells)
     field = _field(scene.hole.shape, pairs.after(tone))
     softness_px = _softness(scene, border, bleed, tone) if may_sharpen else 0.0
-    return Correction(tone, softness_px, [field])
+    return Correction(tone, softness_px, field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _softness(scene: Scene, border: Border, bleed: Bleed, tone: Tone) -> float:
         scene.painted, border.outside[..., DETAIL_RADIUS_PX + 1], DETAIL_RADIUS_PX, bleed.region
     )
     both = sharp_valid & soft_valid
-    return measure_softness(luma(sharp[both]), luma(tone.apply(soft[both])), border.places[both])
+    return measure_softness(luma(sharp[both]), luma(soft[both], tone.gain), border.places[both])
 
 
 def _signs(count: int, block: int) -> NDArray[np.floating]:

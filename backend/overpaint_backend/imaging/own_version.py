@@ -49,7 +49,7 @@ def plan_from_own_version(scene: Scene, border: Border) -> Correction | None:
     off, has_any = off[:, 0], has_any[:, 0]
     has_any *= np.abs(off).max(axis=1, initial=0) <= MEANT
     field = Field.solve(scene.hole.shape, border.places, off, has_any)
-    return Correction(tone, _softness(scene, border, tone), [field])
+    return Correction(tone, _softness(scene, border, tone), field)
 
 
 def _pairs(
@@ -72,4 +72,4 @@ def _softness(scene: Scene, border: Border, tone: Tone) -> float:
         for picture in (scene.image, scene.painted)
     )
     valid = sharp[1]
-    return measure_softness(luma(sharp[0][valid]), luma(tone.apply(soft[0][valid])), border.places[valid])
+    return measure_softness(luma(sharp[0][valid]), luma(soft[0][valid], tone.gain), border.places[valid])

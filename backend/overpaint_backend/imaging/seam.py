@@ -97,11 +97,11 @@ def plan_from_seam(scene: Scene, border: Border, *, is_corrected: bool) -> Corre
     rim_px = _rim(profiles)
     steps = _steps(profiles, rim_px)
     if is_corrected:
-        return Correction(fields=[_jump_field(scene.hole.shape, border, steps, _MOST_LEFT)], rim_px=rim_px)
+        return Correction(field=_jump_field(scene.hole.shape, border, steps, _MOST_LEFT), rim_px=rim_px)
     tone = _tone_of_jump(border, steps)
     steps = _steps(replace(profiles, paint=tone.apply(profiles.paint)), rim_px)
     field = _jump_field(scene.hole.shape, border, steps, np.inf)
-    return Correction(tone, _softness(scene, border, tone), [field], rim_px)
+    return Correction(tone, _softness(scene, border, tone), field, rim_px)
 
 
 def _tone_of_jump(border: Border, steps: _Steps) -> Tone:
@@ -218,4 +218,4 @@ def _softness(scene: Scene, border: Border, tone: Tone) -> float:
         scene.painted, border.inside[..., _MAX_RIM_PX + PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.hole
     )
     both = sharp_valid & soft_valid
-    return measure_softness(luma(sharp[both]), luma(tone.apply(soft[both])), border.places[both])
+    return measure_softness(luma(sharp[both]), luma(soft[both], tone.gain), border.places[both])

@@ -36,9 +36,9 @@ _NOISE_SHARE = 0.015
 _TAPS_PX = 6
 
 
-def luma(rgb: NDArray[np.floating]) -> NDArray[np.floating]:
-    """(..., 3) to (...): a quick measure of lightness, good for comparing detail."""
-    return rgb @ np.array([0.3, 0.6, 0.1], np.float32)
+def luma(rgb: NDArray[np.floating], gain: NDArray[np.floating] | float = 1) -> NDArray[np.floating]:
+    """(..., 3) to (...): a quick measure of lightness after a (3,) ``gain``, good for comparing detail."""
+    return rgb @ (np.array([0.3, 0.6, 0.1], np.float32) * gain)
 
 
 def patches(
