@@ -19,7 +19,7 @@ from overpaint_protocol.errors import EmptySelection
 from overpaint_protocol.geometry import Rect
 
 from .mask import bounds, window
-from .raster import Raster
+from .raster import Raster, whole_pixels
 
 __all__ = ["Layer", "cut_layer"]
 
@@ -54,5 +54,6 @@ def cut_layer(painted: NDArray[np.float32], alpha: NDArray[np.float32]) -> Layer
     if target is None:
         raise EmptySelection("Nothing is selected. Select the area to change and try again.")
     rgb, shown = painted[window(target)], alpha[window(target)]
-    rgb[shown == 0] = 0
+    pixels = whole_pixels(rgb)
+    np.copyto(pixels, np.zeros((), pixels.dtype), where=shown == 0)
     return Layer(target, Raster(rgb, shown))

@@ -155,6 +155,8 @@ def _leaves_enough(area: Area, selection: NDArray[np.float32], known: NDArray[np
     """Whether at least half of what is known beside the selection is also beside the area, which holds it."""
     near = window(area.box)
     total = area.mask.size if known is None else np.count_nonzero(known)
+    if 2 * (total - area.box.area) >= total:
+        return True
     left, beside = (
         total - np.count_nonzero((levels[near] > 0) if known is None else (levels[near] > 0) & known[near])
         for levels in (area.mask, selection)
@@ -294,7 +296,11 @@ def _fade(away_px: NDArray[np.float32], reach: Reach) -> NDArray[np.float32]:
     left = reach.total_px + 1 - away_px
     left /= np.float32(reach.blend_px + 1)
     np.clip(left, 0, 1, out=left)
-    return left * left * (3 - 2 * left)
+    square = left * left
+    left *= -2
+    left += 3
+    square *= left
+    return square
 
 
 def _around(selection: NDArray[np.float32], px: int) -> Rect:

@@ -132,15 +132,16 @@ def distance(support: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
 
 
 def _distance(support: NDArray[np.bool_], cap_px: int) -> NDArray[np.float32]:
-    height, width = support.shape
-    far = height + width + cap_px + 1
-    columns = np.arange(width, dtype=np.int32)
-    left = np.maximum.accumulate(np.where(support, columns, -far), axis=1)
-    right = np.minimum.accumulate(np.where(support, columns, far + width)[:, ::-1], axis=1)[:, ::-1]
-    across = np.minimum(columns - left, right - columns).astype(np.float32)
+    across = np.where(support, np.float32(0), np.float32(np.inf))
+    step = 1
+    while step <= cap_px:  # after each, whatever is less than twice the step away is right
+        further = across + np.float32(step)
+        np.minimum(across[:, step:], further[:, :-step], out=across[:, step:])
+        np.minimum(across[:, :-step], further[:, step:], out=across[:, :-step])
+        step *= 2
     across *= across
     squared = across.copy()
-    for rows in range(1, min(cap_px, height - 1) + 1):
+    for rows in range(1, min(cap_px, len(support) - 1) + 1):
         further = across + np.float32(rows * rows)
         np.minimum(squared[rows:], further[:-rows], out=squared[rows:])
         np.minimum(squared[:-rows], further[rows:], out=squared[:-rows])
