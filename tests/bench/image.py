@@ -1,6 +1,6 @@
 """How well seams disappear and what our part of a fill costs.
 
-    python -m tests.bench.image [--cases FOLDER] [--rounds 5]
+    python -m tests.bench.image [--cases FOLDER] [--rounds 5] [--cost-only]
 
 Engines that know the truth and spoil it paint into photographs, by the pipeline that also serves the editors. Printed by
 distortion are median and p95 CIEDE2000 near the border and the ratio of gradients across it, means over all pictures and
@@ -50,11 +50,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=Path, help="a folder with more pictures")
     parser.add_argument("--rounds", type=int, default=5, help="of the cost")
+    parser.add_argument("--cost-only", action="store_true", help="no figures about seams")
     options = parser.parse_args()
     files = [_CHINA]
     if options.cases:
         files += sorted(options.cases.rglob("*.jpg"))
-    print_seams([load(file) for file in files])
+    if not options.cost_only:
+        print_seams([load(file) for file in files])
     print_cost(options.rounds)
 
 
