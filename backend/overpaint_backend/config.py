@@ -26,9 +26,13 @@ class DaemonSettings:
     state_dir: connection file, lock and log. runtime_dir: Unix sockets; made and verified to be ours alone.
     use_ipc: listen on a Unix socket too; TCP on the loopback always listens.
     idle_exit_s: end after this long without clients, unfinished jobs and results that are not on the disk; None for never.
-    max_total_bytes: pictures and results of all sessions together, in memory or on the disk.
-    max_sessions: sessions at a time that are connected or have unfinished jobs.
-    max_outbox: messages that wait for a client that does not read; beyond it the session is cut off from the connection until the next ``hello``.
+    max_principal_jobs, max_total_jobs: unfinished jobs of all sessions of a principal, and of everybody.
+    max_principal_bytes, max_total_bytes: the same for pictures and results, in memory or on the disk.
+    max_principal_held_bytes, max_held_bytes: the same for what of them is in memory.
+    max_messages_per_s, max_messages_at_once: of a principal in the long run and in a burst; of the own user, of each connection.
+    max_principal_sessions, max_sessions: sessions at a time that are connected or have unfinished jobs.
+    max_outbox, max_outbox_bytes: what waits for a client that does not read, in messages and bytes; beyond it the session is cut
+        off from the connection until the next ``hello``. stalled_s: how long it must not have read for its bytes to count.
     max_waiting_messages: high-water mark of the socket, per client and direction, in messages.
     engines_wait_s: how long ``welcome`` waits for a worker that is still loading its engines.
     recipes_look_s: how often the folder of recipes is looked at, and so how late a new one is announced.
@@ -58,9 +62,19 @@ class DaemonSettings:
     max_frame_bytes: int = 8 * _MIB
     max_jobs: int = 32
     max_kept_bytes: int = 2048 * _MIB
+    max_principal_jobs: int = 64
+    max_total_jobs: int = 256
+    max_principal_bytes: int = 4096 * _MIB
     max_total_bytes: int = 6144 * _MIB
+    max_principal_held_bytes: int = 2048 * _MIB
+    max_held_bytes: int = 4096 * _MIB
+    max_messages_per_s: float = 1000.0
+    max_messages_at_once: float = 4000.0
+    max_principal_sessions: int = 128
     max_sessions: int = 256
     max_outbox: int = 4096
+    max_outbox_bytes: int = 256 * _MIB
+    stalled_s: float = 5.0
     max_waiting_messages: int = 16
     engines_wait_s: float = 10.0
     recipes_look_s: float = 1.0

@@ -115,6 +115,7 @@ class Daemon:
         self.service = Service(settings, self.executor, self._deliver, book, keeper or NoDisk(), self.now)
         self.inboxes: dict[bytes, list] = {}
         self.blocked: set[bytes] = set()
+        self.passes: set[bytes] = set()
         self.gone: set[bytes] = set()
         self.principals: dict[bytes, str] = {}
         """Who clients are that are not the daemon's own user."""
@@ -122,11 +123,24 @@ class Daemon:
         if ready:
             self.worker(READY)
 
+    @property
+    def kept_bytes(self):
+        return sum(session.kept_bytes for session in self.service.sessions.values())
+
+    def outbox(self, peer):
+        return self.service._connections[peer].outbox
+
+    def let_one_through(self, peer):
+        """A client that is blocked reads one message."""
+        self.passes.add(peer)
+        self.service.flush(self.now)
+
     def _deliver(self, peer, frames):
         if peer in self.gone:
             return Sent.GONE
-        if peer in self.blocked:
+        if peer in self.blocked and peer not in self.passes:
             return Sent.BLOCKED
+        self.passes.discard(peer)
         self.inboxes.setdefault(peer, []).append(framing.decode(frames))
         return Sent.DONE
 

@@ -771,4 +771,4 @@ def test_many_jobs_leave_nothing(start, tmp_path):
         daemon.send(b"A", AckJob(job_id=f"job-{index}"))
     assert files(tmp_path) == []
     assert list(daemon.keeper._journal.parts()) == []
-    assert daemon.service.total_bytes == 0
+    assert daemon.kept_bytes == 0

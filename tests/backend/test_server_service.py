@@ -201,7 +201,7 @@ def test_a_job_from_submit_to_ack(daemon):
     assert done == JobDone(job_id="job-1", variants=2, engine="painter", timings_ms={"paint": 5.0})
     assert daemon.send(b"A", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
     assert error_of(daemon.send(b"A", FetchJob(job_id="job-1"))).code == "request.unknown_job"
-    assert daemon.service.total_bytes == 0
+    assert daemon.kept_bytes == 0
 
 
 def test_the_time_left_is_passed_on_and_forgotten_with_the_run(daemon):
@@ -572,7 +572,7 @@ def test_too_many_results_waiting_refuse_new_jobs_until_some_are_taken(daemon):
 
 
 def test_the_sessions_together_have_a_limit_too():
-    daemon = Daemon(dataclasses.replace(SETTINGS, max_total_bytes=150))
+    daemon = Daemon(dataclasses.replace(SETTINGS, max_total_bytes=160))
     for name in (b"A", b"B", b"C"):
         daemon.hello(name, name.decode().lower())
     assert only(daemon.send(b"A", submit(), pixels()), JobAccepted)

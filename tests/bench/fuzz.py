@@ -185,7 +185,7 @@ def fuzz(folder: Path, frames: int, seed: int, say=lambda text: None) -> Report:
     report = Report()
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    with DaemonProcess.start(folder) as daemon:
+    with DaemonProcess.start(folder, max_messages_per_s=1e9, max_messages_at_once=1e9) as daemon:
         pid, worker = daemon.process.pid, daemon.worker().pid
         wire = Wire(daemon.info)
         wire.greet()

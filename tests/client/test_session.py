@@ -2,9 +2,18 @@
 
 import pytest
 
-from overpaint_client.session import Deliver, Disconnect, Offered, Opened, Send, Session, SessionState
+from overpaint_client.session import (
+    BUSY_TRIES,
+    Deliver,
+    Disconnect,
+    Offered,
+    Opened,
+    Send,
+    Session,
+    SessionState,
+)
 from overpaint_protocol import framing
-from overpaint_protocol.errors import HelloExpected, LinkTimeout, UnknownEngine
+from overpaint_protocol.errors import CapacityError, HelloExpected, LinkTimeout, UnknownEngine
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import (
     Capabilities,
@@ -129,6 +138,50 @@ def test_the_end_of_a_job_is_delivered_once():
     done = JobDone(job_id="j1", variants=1, engine="e")
     assert say(session, done) == [Deliver(done, ())]
     assert say(session, done) == []
+
+
+def busy(session, effects, now, retry_after_s=3.0):
+    """The daemon refuses what was sent last."""
+    asked = framing.decode(effects[-1].frames).header.id
+    error = CapacityError("Too many jobs wait. Wait until one is done.", retry_after_s=retry_after_s)
+    return say(session, ErrorReply(error=ErrorInfo.of(error), job_id="j1"), re=asked, now=now)
+
+
+def test_a_busy_daemon_is_asked_again_a_few_times_when_it_says_to():
+    session = opened()
+    effects, now = session.submit(make_submit(), PAYLOAD), 0.0
+    for _ in range(BUSY_TRIES):
+        assert busy(session, effects, now) == []
+        assert session.tick(now + 2.9) == []
+        now += 3.0
+        effects = session.tick(now)
+        assert sent(effects) == ["job.submit"]
+        assert session.tick(now) == []
+    (delivered,) = busy(session, effects, now)
+    assert isinstance(delivered.message, JobFailed)
+    assert delivered.message.error.code == "capacity.busy"
+
+
+def test_a_daemon_that_names_no_time_is_not_asked_again():
+    session = opened()
+    (delivered,) = busy(session, session.submit(make_submit(), PAYLOAD), 0.0, retry_after_s=None)
+    assert isinstance(delivered.message, JobFailed)
+
+
+def test_a_cancelled_job_is_not_asked_for_again():
+    session = opened()
+    busy(session, session.submit(make_submit(), PAYLOAD), 0.0)
+    session.cancel("j1")
+    assert "job.submit" not in sent(session.tick(4.0))
+
+
+def test_a_job_that_waits_to_be_asked_again_goes_out_once_with_a_new_connection():
+    session = opened()
+    busy(session, session.submit(make_submit(), PAYLOAD), 0.0)
+    session.lost()
+    session.connected(1.0)
+    assert sent(say(session, make_welcome(), now=1.0)) == ["job.submit"]
+    assert session.tick(4.0) == []
 
 
 def test_a_refused_submit_is_a_failed_job():

@@ -81,6 +81,12 @@ class Job:
         return sum(len(frame) for frame in self.payload) + sum(result.byte_length for result in self.results)
 
     @property
+    def held_bytes(self) -> int:
+        """Those of them that are in memory."""
+        results = (result for result in self.results if result.payload is not None)
+        return sum(len(frame) for frame in self.payload) + sum(result.byte_length for result in results)
+
+    @property
     def progress(self) -> JobProgress:
         """Where the job is."""
         return JobProgress(

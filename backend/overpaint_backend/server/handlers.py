@@ -17,7 +17,6 @@ from overpaint_backend.jobs.model import Job
 from overpaint_backend.recipes.recipe import apply
 from overpaint_protocol.errors import (
     AccessError,
-    CapacityError,
     HelloExpected,
     InvalidImage,
     OverpaintError,
@@ -110,8 +109,8 @@ def _submit(service: Service, connection: Connection, envelope: Envelope, now: f
         return
     if service.keeping.was_taken(session, request.job_id):
         raise UnknownJob("This job is over, and its results were taken or refused. Ask for it as a new one.")
-    _check_room(service, session)
     _check_images(service, request, envelope)
+    _check_room(service, session, envelope)
     if request.recipe is not None:
         request = apply(service.recipe(request.recipe), request)
     engine = _choose_engine(service, request)
@@ -214,20 +213,11 @@ def _job(session: Session, job_id: JobId) -> Job:
     return job
 
 
-def _check_room(service: Service, session: Session) -> None:
-    settings = service.settings
+def _check_room(service: Service, session: Session, envelope: Envelope) -> None:
     if service.is_stopping:
         raise ShuttingDown("The daemon is stopping and takes no new jobs. Start it again, then ask again.")
-    if session.unfinished >= settings.max_jobs:
-        raise CapacityError(
-            f"{session.unfinished} jobs are waiting already, as many as allowed. "
-            "Wait until one is finished or cancel one."
-        )
-    if session.kept_bytes >= settings.max_kept_bytes or service.total_bytes >= settings.max_total_bytes:
-        raise CapacityError(
-            "The daemon holds as many results as it has room for. Insert or discard the finished ones, then ask "
-            "again."
-        )
+    byte_length = sum(len(frame) for frame in envelope.payload)
+    service.admission.check_job(session, service.sessions.values(), byte_length)
 
 
 def _check_images(service: Service, request: SubmitJob, envelope: Envelope) -> None:

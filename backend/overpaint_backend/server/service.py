@@ -57,6 +57,7 @@ from overpaint_protocol.messages import (
 from overpaint_protocol.pixels import Bytes
 from overpaint_protocol.version import FEATURES, PRODUCT_VERSION
 
+from .admission import Admission
 from .chronicle import Chronicle
 from .handlers import OPERATIONS
 from .keeping import Keeping, Replay
@@ -110,6 +111,7 @@ class Service:
         self.device: DeviceReport | None = None
         self.energy = energy or EnergyMeter([], now)
         self.chronicle = chronicle or Chronicle(None, None)
+        self.admission = Admission(settings)
         self._queue = JobQueue(settings.cancel_grace_s, executor, self.keeping, self._tell, self.chronicle)
         self._send = send
         self._recipes = recipes
@@ -136,6 +138,7 @@ class Service:
                     f"The message has {length} bytes; the limit is {self.settings.max_message_bytes}. "
                     "Select a smaller area."
                 )
+            self.admission.check_message(connection, now)
             envelope = framing.decode(frames)
             operation = OPERATIONS.get(type(envelope.message))
             if operation is None:
@@ -157,6 +160,7 @@ class Service:
         """A connection ended. Its session's jobs and results stay."""
         connection = self._connections.pop(peer, None)
         if connection is not None:
+            self.admission.forget(connection)
             self._cut(connection, now)
 
     def on_worker(self, event: WorkerEvent, payload: tuple[Bytes, ...], now: float) -> None:
@@ -207,12 +211,23 @@ class Service:
                     break
                 if sent is Sent.BLOCKED:
                     is_left = True
-                    if len(connection.outbox) > self.settings.max_outbox:
+                    if self._is_too_much(connection, now):
                         _log.warning("a client does not read its messages and has to say hello again")
                         self._cut(connection, now)
                     break
+                connection.blocked_since = None
                 connection.outbox.drop_first()
         return is_left
+
+    def _is_too_much(self, connection: Connection, now: float) -> bool:
+        """Whether too much waits for a client that does not read. Whoever reads slowly may be owed a lot: results are large."""
+        if connection.blocked_since is None:
+            connection.blocked_since = now
+        is_stalled = now - connection.blocked_since >= self.settings.stalled_s
+        outbox, settings = connection.outbox, self.settings
+        return len(outbox) > settings.max_outbox or (
+            is_stalled and outbox.byte_length > settings.max_outbox_bytes
+        )
 
     def stop(self, now: float, told: Connection | None = None) -> None:
         """Leave what is unfinished to the next daemon, say goodbye to every client but ``told``; ``flush`` sends it."""
@@ -256,11 +271,6 @@ class Service:
         """How often the worker had to be replaced."""
         return self._queue.worker_restarts
 
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of pictures and results held for all sessions."""
-        return sum(session.kept_bytes for session in self.sessions.values())
-
     def open_session(self, principal: str, session_id: SessionId) -> Session:
         """The principal's session of that id, made if there is none.
 
@@ -269,8 +279,7 @@ class Service:
         """
         session = self.sessions.get((principal, session_id))
         if session is None:
-            if sum(other.is_in_use for other in self.sessions.values()) >= self.settings.max_sessions:
-                raise CapacityError("Too many editors use the daemon at once. Close one and try again.")
+            self.admission.check_session(principal, self.sessions.values())
             session = self.sessions[principal, session_id] = Session(principal, session_id)
         return session
 

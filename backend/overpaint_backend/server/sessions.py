@@ -14,24 +14,24 @@ from overpaint_backend.jobs.model import LOCAL, Job, JobKey, Result
 from overpaint_protocol.messages import JobId, JobState, SessionId, SessionReport
 from overpaint_protocol.pixels import Bytes
 
-__all__ = ["LOCAL", "Connection", "ErrorBudget", "Outbox", "Session"]
+__all__ = ["LOCAL", "Budget", "Connection", "Outbox", "Session"]
 
 
-class ErrorBudget:
-    """Limits error replies, so that a broken client cannot keep the daemon busy with answers.
+class Budget:
+    """How often something may be done.
 
     Args:
-        burst: replies at once. per_s: replies a second in the long run.
+        burst: times at once. per_s: times a second in the long run.
     """
 
-    def __init__(self, burst: float = 100.0, per_s: float = 20.0) -> None:
+    def __init__(self, burst: float, per_s: float) -> None:
         self._burst = burst
         self._per_s = per_s
         self._left = burst
         self._counted_at = 0.0
 
     def take(self, now: float) -> bool:
-        """Whether one more reply may be sent."""
+        """Whether it may be done once more."""
         self._left = min(self._burst, self._left + (now - self._counted_at) * self._per_s)
         self._counted_at = now
         if self._left < 1:
@@ -49,6 +49,11 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._messages)
+
+    @property
+    def byte_length(self) -> int:
+        """Bytes of all frames."""
+        return sum(len(frame) for frames in self._messages.values() for frame in frames)
 
     def push(self, frames: list[Bytes], topic: tuple[str, str] | None = None) -> None:
         """Append a message; ``topic`` names what only its newest message is worth sending of."""
@@ -76,6 +81,7 @@ class Connection:
 
     session: None until ``hello``, and again once another connection has it.
     variants_told: variants of unfinished jobs that were sent on it.
+    blocked_since: when it stopped taking messages, None while it takes them.
     """
 
     peer: bytes
@@ -83,7 +89,8 @@ class Connection:
     session: Session | None = None
     variants_told: set[tuple[JobKey, int]] = field(default_factory=set)
     outbox: Outbox = field(default_factory=Outbox)
-    errors: ErrorBudget = field(default_factory=ErrorBudget)
+    errors: Budget = field(default_factory=lambda: Budget(burst=100.0, per_s=20.0))
+    blocked_since: float | None = None
 
     def has_been_told(self, job: Job, result: Result) -> bool:
         """Whether that variant was sent on it."""
@@ -120,6 +127,11 @@ class Session:
     def kept_bytes(self) -> int:
         """Bytes of pictures and results the daemon holds for it."""
         return sum(job.byte_length for job in self.jobs.values())
+
+    @property
+    def held_bytes(self) -> int:
+        """Those of them that are in memory."""
+        return sum(job.held_bytes for job in self.jobs.values())
 
     @property
     def needs_memory(self) -> bool:

@@ -44,6 +44,9 @@ from overpaint_protocol.pixels import Bytes
 
 __all__ = ["Deliver", "Disconnect", "Effect", "Offered", "Opened", "Send", "Session", "SessionState"]
 
+BUSY_TRIES = 5
+"""How often a job is offered to a daemon that says it is busy and when to ask again."""
+LEAST_BUSY_WAIT_S = 1.0
 GREETING_TIMEOUT_S = 30.0
 """For ``welcome``. A cold daemon answers when its engines are known, which takes seconds on a busy machine."""
 PING_AFTER_S = 5.0
@@ -98,11 +101,17 @@ Effect = Send | Opened | Offered | Deliver | Disconnect
 
 @dataclass(slots=True)
 class _Open:
-    """An unfinished job: what to send again if the daemon has lost it (None for a job of an earlier run)."""
+    """An unfinished job.
+
+    submit: what to send again if the daemon has lost it, None for a job of an earlier run. refusals: how often the daemon
+    was too busy for it. again_at: when to ask again after the last of them.
+    """
 
     submit: SubmitJob | None
     payload: tuple[Bytes, ...]
     variants_seen: set[int]
+    refusals: int = 0
+    again_at: float | None = None
 
 
 class Session:
@@ -152,7 +161,7 @@ class Session:
             self._last_ping = now
             self._nonce += 1
             return [self._send(Ping(nonce=self._nonce))]
-        return []
+        return self._ask_again(now) if self.state is SessionState.OPEN else []
 
     def received(self, frames: Sequence[Bytes], now: float) -> list[Effect]:
         """A message has arrived."""
@@ -169,7 +178,7 @@ class Session:
         if isinstance(message, Capabilities):
             return self._offered(message)
         if isinstance(message, ErrorReply):
-            return self._refused(message, envelope.header.re)
+            return self._refused(message, envelope.header.re, now)
         if isinstance(message, DaemonStopping):
             return [Disconnect(LinkError("The daemon was stopped."))]
         if isinstance(message, JobAcked):
@@ -229,6 +238,7 @@ class Session:
             if job.submit is None or job_id in known:
                 effects += self._ask(FetchJob(job_id=job_id), job_id)
             else:
+                job.again_at = None
                 effects += self._ask(job.submit, job_id, job.payload)
         return effects
 
@@ -240,13 +250,33 @@ class Session:
         )
         return [Offered()]
 
-    def _refused(self, reply: ErrorReply, re: str | None) -> list[Effect]:
+    def _ask_again(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for job_id, job in self._jobs.items():
+            if job.again_at is not None and now >= job.again_at:
+                job.again_at = None
+                message = FetchJob(job_id=job_id) if job.submit is None else job.submit
+                effects += self._ask(message, job_id, job.payload)
+        return effects
+
+    def _may_ask_again(self, job_id: JobId, error: OverpaintError, now: float) -> bool:
+        """Whether ``tick`` asks for a refused job again."""
+        job = self._jobs[job_id]
+        if error.retry_after_s is None or job.refusals >= BUSY_TRIES:
+            return False
+        job.refusals += 1
+        job.again_at = now + max(LEAST_BUSY_WAIT_S, error.retry_after_s)
+        return True
+
+    def _refused(self, reply: ErrorReply, re: str | None, now: float) -> list[Effect]:
         error = reply.error.to_exception()
         if isinstance(error, HelloExpected):
             self.state = SessionState.GREETING
             return [self._send(self._hello)]
         job_id = reply.job_id or self._asked.pop(re or "", None)
         if job_id is not None and job_id in self._jobs:
+            if self._may_ask_again(job_id, error, now):
+                return []
             return self._about_job(JobFailed(job_id=job_id, error=ErrorInfo.of(error)), ())
         if self.state is SessionState.GREETING:
             return [Disconnect(error, may_retry=not isinstance(error, ProtocolError))]
