@@ -785,7 +785,7 @@ class JobProgress:
     """Where a job is. Only the newest counts; older ones may be dropped.
 
     stage: what is being done, a word or two for people. fraction: 0 to 1 over all variants, or None if unknown.
-    position: jobs ahead of it while queued. time_left_s: seconds until all variants are ready, judged by earlier
+    position: jobs that run before it while queued. time_left_s: seconds until all variants are ready, judged by earlier
     jobs; None before there is anything to judge by.
     """
 

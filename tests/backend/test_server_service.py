@@ -103,6 +103,50 @@ def test_the_newest_job_of_a_slot_replaces_the_one_that_waits(daemon):
     assert daemon.executor.runs[-1].request.job_id == "newest"
 
 
+def run_one(daemon, takes_s, *, run, load_ms=0.0):
+    """The job that runs is done after so long."""
+    daemon.wait(takes_s)
+    daemon.worker(variant(run), (bytes(4),))
+    daemon.worker(RunOver(run=run, timings_ms={"load": load_ms}))
+    daemon.take(b"A")
+
+
+def times_left(messages):
+    return {m.job_id: m.time_left_s for m in messages if isinstance(m, JobProgress)}
+
+
+def test_who_waits_is_told_how_long_once_a_job_like_it_was_done(daemon):
+    daemon.send(b"A", submit("first"), pixels())
+    assert times_left(daemon.send(b"A", submit("unknown"), pixels())) == {"unknown": None}
+    run_one(daemon, 12.0, run=1, load_ms=2000.0)
+    assert times_left(daemon.send(b"A", submit("second"), pixels())) == {"second": 20.0}
+    daemon.wait(4.0)
+    assert times_left(daemon.take(b"A")) == {"second": 16.0}
+    daemon.worker(RunProgress(run=2, stage="painting", fraction=0.5, time_left_s=25.0))
+    daemon.take(b"A")
+    daemon.wait(2.0)
+    assert times_left(daemon.take(b"A")) == {"second": 35.0}, "the worker knows better"
+
+
+def test_nothing_is_said_of_the_time_behind_a_job_of_another_kind(daemon):
+    daemon.send(b"A", submit("first"), pixels())
+    run_one(daemon, 3.0, run=1)
+    daemon.send(b"A", submit("runs"), pixels())
+    assert times_left(daemon.send(b"A", submit("another", variants=4), pixels())) == {"another": None}
+    assert times_left(daemon.send(b"A", submit("behind"), pixels())) == {"behind": None}
+
+
+def test_what_has_not_changed_is_not_said_again(daemon):
+    daemon.send(b"A", submit("first"), pixels())
+    run_one(daemon, 3.0, run=1)
+    daemon.send(b"A", submit("runs"), pixels())
+    daemon.send(b"A", submit("waits"), pixels())
+    daemon.wait(30.0)
+    assert times_left(daemon.take(b"A")) == {"waits": 3.0}
+    daemon.wait(30.0)
+    assert daemon.take(b"A") == []
+
+
 @pytest.mark.parametrize(
     "other", [{"slot": None}, {"slot": "another"}, {"slot": "live", "document_id": "another"}], ids=str
 )

@@ -38,6 +38,20 @@ def test_the_time_left_is_said_no_more_exactly_than_it_is_known(time_left_s, wor
     assert job.sentence == f"Fill: painting 40 %{words}."
 
 
+@pytest.mark.parametrize(
+    ("position", "time_left_s", "words"),
+    [
+        (0, None, ""),
+        (3, None, ", 3 ahead"),
+        (2, 130.0, ", 2 ahead, about 2 min left"),
+        (0, 8.0, ", about 8 s left"),
+    ],
+)
+def test_a_job_that_waits_says_its_place_and_how_long_it_will_take(position, time_left_s, words):
+    job = make_job(phase=JobPhase.QUEUED, position=position, time_left_s=time_left_s)
+    assert job.sentence == f"Fill: waiting for its turn{words}."
+
+
 def test_a_time_left_counts_only_while_the_job_runs():
     job = make_job(Edit(prompt="make it night"), phase=JobPhase.INSERTING, time_left_s=3)
     assert job.sentence == "Edit: make it night: adding the layers."

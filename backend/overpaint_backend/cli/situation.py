@@ -90,12 +90,12 @@ def _jobs(jobs: tuple[JobReport, ...]) -> Iterator[str]:
         yield "Jobs: none waits or runs."
     for job in jobs:
         engine = job.engine or "any engine"
+        left = "" if job.time_left_s is None else f", {describe_duration(job.time_left_s)} left"
         if job.state is JobState.RUNNING:
             done = "" if job.fraction is None else f", {job.fraction:.0%}"
-            left = "" if job.time_left_s is None else f", {describe_duration(job.time_left_s)} left"
             yield f"Runs: {job.operation} for {job.editor} by {engine}: {job.stage}{done}{left}."
         else:
-            yield f"Waits, {job.position} ahead: {job.operation} for {job.editor} by {engine}."
+            yield f"Waits, {job.position} ahead{left}: {job.operation} for {job.editor} by {engine}."
 
 
 def _sessions(sessions: tuple[SessionReport, ...]) -> Iterator[str]:

@@ -210,6 +210,11 @@ class Scheduler:
         """The job being worked on, if any."""
         return None if self._run is None else self._run.key
 
+    @property
+    def waiting(self) -> list[JobKey]:
+        """The jobs that wait, in the order in which they would run."""
+        return list(self._positions)
+
     def current(self, run: RunId) -> JobKey | None:
         """The job ``run`` works for, or None if the run is over or its job was cancelled."""
         return self._run.key if self._run is not None and self._run.id == run else None

@@ -33,6 +33,7 @@ from overpaint_backend.jobs.scheduler import (
     RunId,
     Scheduler,
     StartRun,
+    Tick,
     WorkerState,
 )
 from overpaint_backend.jobs.shares import Client, Waiting
@@ -40,6 +41,7 @@ from overpaint_protocol.messages import JobPreview, JobState, JobVariant
 from overpaint_protocol.pixels import Bytes
 
 from .chronicle import Chronicle
+from .forecast import Forecast
 from .keeping import Keeping
 
 __all__ = ["JobQueue", "RunEvent", "Tell"]
@@ -48,6 +50,11 @@ RunEvent = RunProgress | RunPreview | RunRemark | RunVariant | RunOver
 
 Tell = Callable[[Job, object, tuple[Bytes, ...]], None]
 """Sends a message about a job to its client, if it is there."""
+
+_TELL_S = 2.0
+"""How often those who wait are told how long it will take."""
+_TELLING_S = 1.0
+"""A change of that time that is worth a message."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +86,9 @@ class JobQueue:
         self._jobs: dict[JobKey, Job] = {}
         self._keys = itertools.count(1)
         self._complete: list[RunId] = []
+        self._forecast = Forecast()
+        self._run_began: tuple[float, int] = (0.0, 0)
+        self._told_at = 0.0
 
     @property
     def worker_state(self) -> WorkerState:
@@ -105,15 +115,15 @@ class JobQueue:
         self._jobs[job.key] = job
         if not job.state.is_final:
             _log.info("job %d goes on: begun %d times before", job.key, attempts)
-            self.handle(JobSubmitted(_waiting(job, attempts)), now)
+            self.handle(JobSubmitted(self._waiting(job, attempts)), now)
 
     def schedule(self, job: Job, now: float) -> None:
         """Queue a new job."""
-        self.handle(JobSubmitted(_waiting(job)), now)
+        self.handle(JobSubmitted(self._waiting(job)), now)
 
     def position(self, job: Job) -> int:
         """Jobs ahead of ``job``, which is not queued yet."""
-        return self._scheduler.position_for(_waiting(job))
+        return self._scheduler.position_for(self._waiting(job))
 
     def cancel(self, job: Job, now: float) -> None:
         """End the job unless it has ended."""
@@ -132,18 +142,24 @@ class JobQueue:
 
     def handle(self, event: Event, now: float) -> None:
         """Let the scheduler know, and do what it says."""
-        for instruction in self._scheduler.handle(event, now):
+        instructions = self._scheduler.handle(event, now)
+        moved = [self._jobs[move.key] for move in instructions if isinstance(move, MoveJob)]
+        for instruction in instructions:
             if not isinstance(instruction, (CancelRun, KillWorker)):
                 job = self._jobs[instruction.key]
                 self._chronicle.decided(event, instruction, job, self._jobs.values(), self.worker_state)
             self._perform(instruction, now)
+        if moved:
+            self._estimate(now)
+        for job in moved:
+            self._tell(job, job.progress, ())
         while self._complete:
             self.handle(RunEnded(self._complete.pop()), now)
 
     def _perform(self, instruction: Instruction, now: float) -> None:
         match instruction:
             case StartRun():
-                self._start(instruction)
+                self._start(instruction, now)
             case CancelRun():
                 self._executor.cancel(instruction.run)
             case KillWorker():
@@ -153,18 +169,18 @@ class JobQueue:
                 job = self._jobs[instruction.key]
                 job.state, job.position, job.stage = JobState.QUEUED, instruction.position, "waiting"
                 job.fraction = job.time_left_s = None
-                self._tell(job, job.progress, ())
             case LeaveJob():
                 self._keeping.note_attempts(self._jobs[instruction.key], instruction.attempts)
             case EndJob():
                 self._end(instruction, now)
 
-    def _start(self, start: StartRun) -> None:
+    def _start(self, start: StartRun, now: float) -> None:
         job = self._jobs[start.key]
         if len(job.results) == job.request.variants:
             self._complete.append(start.run)  # only the last word of its worker was lost
             return
-        job.state, job.position, job.stage = JobState.RUNNING, 0, "starting"
+        job.state, job.position, job.stage, job.time_left_s = JobState.RUNNING, 0, "starting", None
+        self._run_began = now, len(job.results)
         _log.info("job %d starts, attempt %d", job.key, start.attempt)
         self._keeping.note_attempts(job, start.attempt)
         run = RunJob(
@@ -189,6 +205,53 @@ class JobQueue:
                 self._tell(job, job.end_message(), ())
 
         self._keeping.ended(job, now, kept)
+
+    # ------------------------------------------------------------ how long it will take
+
+    def tick(self, now: float) -> None:
+        """Time has passed: those who wait hear now and then how much longer it will take."""
+        self.handle(Tick(), now)
+        if now - self._told_at < _TELL_S:
+            return
+        self._told_at = now
+        before = {key: self._jobs[key].time_left_s for key in self._scheduler.waiting}
+        self._estimate(now)
+        for key, told_s in before.items():
+            job = self._jobs[key]
+            is_news = (told_s is None) != (job.time_left_s is None)
+            if told_s is not None and job.time_left_s is not None:
+                is_news = abs(told_s - job.time_left_s) >= _TELLING_S
+            if is_news:
+                self._tell(job, job.progress, ())
+
+    def _estimate(self, now: float) -> None:
+        """Judge when each of those that wait will be done; all behind one that nothing is known of are unknown, too."""
+        done_in_s = self._running_left_s(now)
+        for key in self._scheduler.waiting:
+            job = self._jobs[key]
+            takes_s = self._forecast.expected_s(job)
+            done_in_s = None if done_in_s is None or takes_s is None else done_in_s + takes_s
+            job.time_left_s = done_in_s
+
+    def _running_left_s(self, now: float) -> float | None:
+        key = self._scheduler.running
+        if key is None:
+            return 0.0
+        job = self._jobs[key]
+        if job.time_left_s is not None:
+            return job.time_left_s
+        takes_s = self._forecast.expected_s(job)
+        return None if takes_s is None else max(0.0, takes_s - (now - self._run_began[0]))
+
+    def _waiting(self, job: Job, attempts: int = 0) -> Waiting:
+        return Waiting(
+            key=job.key,
+            client=Client(job.principal, job.session_id),
+            attempts=attempts,
+            is_batch=job.request.is_batch,
+            engine=job.engine,
+            expected_s=self._forecast.expected_s(job),
+        )
 
     # ------------------------------------------------------------ what the worker says
 
@@ -250,18 +313,12 @@ class JobQueue:
         job = self._job_of(event.run)
         if job is not None:
             job.timings_ms, job.notes = event.timings_ms, event.notes
+            if event.error is None and not job.state.is_final:
+                began_at, first_variant = self._run_began
+                load_s = event.timings_ms.get("load", 0.0) / 1000
+                self._forecast.learn(job, first_variant, now - began_at, load_s)
             self._chronicle.worked(job, event.timings_ms)
         error = None if event.error is None else event.error.to_exception()
         if error is not None and error.detail:
             _log.warning("run %d: %s %s", event.run, error.code, error.detail)
         self.handle(RunEnded(event.run, error), now)
-
-
-def _waiting(job: Job, attempts: int = 0) -> Waiting:
-    return Waiting(
-        key=job.key,
-        client=Client(job.principal, job.session_id),
-        attempts=attempts,
-        is_batch=job.request.is_batch,
-        engine=job.engine,
-    )

@@ -24,7 +24,7 @@ from overpaint_backend.executors.base import (
     WorkerGone,
 )
 from overpaint_backend.jobs.model import Job
-from overpaint_backend.jobs.scheduler import Stopping, Tick, WorkerLost, WorkerReady, WorkerState
+from overpaint_backend.jobs.scheduler import Stopping, WorkerLost, WorkerReady, WorkerState
 from overpaint_backend.recipes.offer import RecipeBook
 from overpaint_backend.recipes.recipe import Recipe
 from overpaint_protocol import framing
@@ -184,7 +184,7 @@ class Service:
 
     def tick(self, now: float) -> None:
         """Time has passed; call at least every 100 ms."""
-        self._queue.handle(Tick(), now)
+        self._queue.tick(now)
         if now - self._recipes_seen_at >= self.settings.recipes_look_s:
             self._recipes_seen_at = now
             self._look_for_recipes()

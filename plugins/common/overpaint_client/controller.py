@@ -329,7 +329,8 @@ class Controller:
         if job is None or job.phase.is_final:
             return
         if isinstance(message, JobAccepted):
-            job.phase, job.position, job.fraction = JobPhase.QUEUED, message.position, None
+            job.phase, job.position = JobPhase.QUEUED, message.position
+            job.fraction = job.time_left_s = None
         elif isinstance(message, JobProgress):
             job.phase = JobPhase.RUNNING if message.state is JobState.RUNNING else JobPhase.QUEUED
             job.stage, job.fraction, job.position = message.stage, message.fraction, message.position

@@ -86,7 +86,7 @@ class Job:
     """One job; only the controller changes it.
 
     fraction: 0 to 1, or None while it is unknown how long it takes. position: jobs ahead in the queue.
-    time_left_s: seconds until the results are ready, or None if that is unknown; of account while RUNNING.
+    time_left_s: seconds until the results are ready, or None if that is unknown; of account while QUEUED or RUNNING.
     variants_ready: results received so far. error: why it failed. stage: the daemon's words for what it does.
     profile_digest: of the document, as ``DocumentInfo`` has it. content: what was read of it, None before.
     notes: what the artist should know about the results, a sentence each. is_replaced: a newer job for its slot came.
@@ -136,11 +136,10 @@ class Job:
             return self.error.message
         if self.phase is JobPhase.QUEUED:
             ahead = f", {self.position} ahead" if self.position else ""
-            return f"{self.label}: waiting for its turn{ahead}."
+            return f"{self.label}: waiting for its turn{ahead}{self._left}."
         if self.phase is JobPhase.RUNNING:
             percent = "" if self.fraction is None else f" {round(self.fraction * 100)} %"
-            left = "" if self.time_left_s is None else f", about {_duration(self.time_left_s)} left"
-            return f"{self.label}: {self.stage or 'working'}{percent}{left}."
+            return f"{self.label}: {self.stage or 'working'}{percent}{self._left}."
         if self.phase is JobPhase.OFFERED:
             return f"A finished result for “{self.title}” is waiting ({self.label})."
         if self.phase is JobPhase.CANCELLED and self.is_replaced:
@@ -148,6 +147,10 @@ class Job:
         if self.phase is JobPhase.DONE:
             return " ".join((f"{self.label}: done.", *self.notes))
         return f"{self.label}: {_WORDS[self.phase]}."
+
+    @property
+    def _left(self) -> str:
+        return "" if self.time_left_s is None else f", about {_duration(self.time_left_s)} left"
 
 
 _WORDS = {
