@@ -253,7 +253,7 @@ def _widen_slabs(
             np.maximum(widened, selection[rows], out=widened)
             np.minimum(widened, 1, out=widened)
 
-    each_block(*selection.shape, bound)
+    each_block(selection.shape[0], selection.shape[1], bound)
 
 
 def _widen_slab(
@@ -277,7 +277,7 @@ def _widen_slab(
         np.copyto(own, height, where=away_px[rows] <= reach.total_px)
         painted[rows] += own
 
-    each_block(*selection.shape, add)
+    each_block(selection.shape[0], selection.shape[1], add)
 
 
 def _slabs(part: NDArray[np.float32]) -> tuple[int, np.float32]:

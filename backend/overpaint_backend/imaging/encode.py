@@ -52,7 +52,7 @@ def encode(
         pixels[rows, :, -1] = _written(np.clip(raster.alpha[rows], 0, 1), dtype)
 
     each_block(height, width, write)
-    return memoryview(pixels).cast("B")
+    return pixels.data.cast("B")
 
 
 def _written(values: NDArray[np.float32], dtype: np.dtype) -> NDArray[np.float32]:

@@ -45,10 +45,11 @@ def patches(
     picture: NDArray[np.floating], centers: NDArray[np.intp], radius_px: int, allowed: NDArray[np.bool_]
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
     """(n, 2r + 1, 2r + 1, 3) around (2, n) ``centers``, and which of them lie wholly where it is ``allowed``."""
-    limits = np.array(allowed.shape)[:, None] - radius_px
-    inside = ((centers >= radius_px) & (centers < limits)).all(axis=0)
     rows, columns = squares_at(centers, radius_px, allowed.shape)
-    return colors_at(picture, rows, columns), inside & allowed[rows, columns].all(axis=(1, 2))
+    valid = np.logical_and.reduce(allowed[rows, columns], axis=(1, 2))
+    for places, length in zip(centers, allowed.shape, strict=True):
+        valid &= (places >= radius_px) & (places < length - radius_px)
+    return colors_at(picture, rows, columns), valid
 
 
 def measure_softness(
