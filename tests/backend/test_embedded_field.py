@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from overpaint_backend.engines.embedded.agreement import agree
+from overpaint_backend.engines.embedded.detail import copy_detail
 from overpaint_backend.engines.embedded.field import search
 from overpaint_backend.engines.embedded.picture import Picture
 from overpaint_backend.engines.embedded.targets import Targets
@@ -42,3 +43,21 @@ def test_one_dissenting_pixel_takes_what_its_neighbors_have():
     found = brighter.copy()
     found[len(found) // 2] += 80  # as far away, and as wrong, but not the same
     assert np.array_equal(agree(targets, found, painted, lambda share: None), brighter)
+
+
+def test_a_line_too_thin_for_the_draft_reads_nothing_it_must_not():
+    rgb, hole = grained(120, 160), np.zeros((120, 160), np.bool_)
+    hole[60:90, 90:130] = True
+    hole[20, 90:130] = True
+    sources = ~hole
+    sources[:10, :10] = False
+    filled = []
+    for unread in (0, 1):
+        rgb = rgb.copy()
+        rgb[:10, :10] = unread
+        picture = Picture(rgb, hole, sources)
+        small = picture.shrink(2)
+        field = search(small.rgb, small, seed=0, on_pass=lambda share: None)
+        filled.append(copy_detail(picture, small.rgb, field, 2, lambda share: None)[hole])
+    assert np.array_equal(*filled)
+    assert filled[0].std() > 0

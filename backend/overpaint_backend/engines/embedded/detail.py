@@ -53,7 +53,8 @@ def copy_detail(
     for down in range(factor):
         for right in range(factor):
             rows, columns = np.nonzero(cells[:, down, :, right])
-            source_rows, source_columns = np.divmod(field.sources[rows, columns], cells_right)
+            sources = field.sources[rows, columns]
+            source_rows, source_columns = np.divmod(sources, cells_right)
             here = _between(large, rows, columns, down, right, factor)
             there = _between(large, source_rows, source_columns, down, right, factor)
             # Cells at the end may be cut; what is missing of them is the edge's.
@@ -61,7 +62,9 @@ def copy_detail(
                 np.minimum(source_rows * factor + down, height - 1),
                 np.minimum(source_columns * factor + right, width - 1),
             ]
-            result[rows * factor + down, columns * factor + right] = copied + (here - there)
+            result[rows * factor + down, columns * factor + right] = np.where(
+                sources[:, None] >= 0, copied + (here - there), here
+            )
         on_part((down + 1) / factor)
     _close_seam(result, picture, rim)
     np.clip(result, low, high, out=result, where=picture.hole[..., None])

@@ -30,7 +30,7 @@ _NEIGHBORS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 class Field:
     """sources: (H, W) int64, the flat index of the known pixel that each pixel of the hole resembles.
 
-    Pixels that are closer to the hole than the radius of a patch have one, too; 0 beyond.
+    Pixels that are closer to the hole than the radius of a patch have one, too; -1 beyond.
     """
 
     sources: NDArray[np.int64]
@@ -55,7 +55,7 @@ def search(
             finder.look_around(reach, random)
             reach //= 2
         on_pass(_SEARCHED * done / _PASSES)
-    sources = np.zeros(targets.shape, np.int64)
+    sources = np.full(targets.shape, -1, np.int64)
     sources[targets.rows, targets.columns] = agree(
         targets, finder.found, painted, lambda share: on_pass(_SEARCHED + (1 - _SEARCHED) * share)
     )
