@@ -301,23 +301,28 @@ class Client:
             self.welcome = answer
         return answer
 
-    def submit(self, job_id: str, *, prompt: str = "", color: int = 10, size: Size = SMALL, **changes):
-        """Ask for a fill of the middle of an evenly colored picture and nothing beside it; returns the answer."""
-        image, mask, payload = picture(size, color)
-        fields = {
-            "job_id": job_id,
-            "document_id": "document",
-            "operation": Fill(prompt=prompt),
-            "engine": "test-invert",
-            "canvas": size,
-            "context": Rect.from_size(size),
-            "image": image,
-            "mask": mask,
-            "edges": Edges(grow_px=0, blend_px=0),
-            "seed": 0,
-            **changes,
-        }
-        return self.ask(SubmitJob(**fields), payload)
+    def submit(self, job_id: str, **changes):
+        """Ask for the job of ``submission``; returns the answer."""
+        return self.ask(*submission(job_id, **changes))
+
+
+def submission(job_id: str, *, prompt: str = "", color: int = 10, size: Size = SMALL, **changes):
+    """A fill of the middle of an evenly colored picture and nothing beside it: the message and its payload."""
+    image, mask, payload = picture(size, color)
+    fields = {
+        "job_id": job_id,
+        "document_id": "document",
+        "operation": Fill(prompt=prompt),
+        "engine": "test-invert",
+        "canvas": size,
+        "context": Rect.from_size(size),
+        "image": image,
+        "mask": mask,
+        "edges": Edges(grow_px=0, blend_px=0),
+        "seed": 0,
+        **changes,
+    }
+    return SubmitJob(**fields), payload
 
 
 def picture(size: Size, color: int):
