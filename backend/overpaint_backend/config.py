@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from overpaint_protocol.connection import CONNECTION_FILE, state_dir
+from overpaint_protocol.connection import CONNECTION_FILE, STOPPED_FILE, mark_stopped, state_dir
 from overpaint_protocol.messages import Limits
 
 __all__ = ["RUNTIME_DIR_VARIABLE", "DaemonSettings"]
@@ -125,6 +126,16 @@ class DaemonSettings:
     def connection_path(self) -> Path:
         """The connection file."""
         return self.state_dir / CONNECTION_FILE
+
+    @property
+    def stopped_path(self) -> Path:
+        """There while the user wants no daemon."""
+        return self.state_dir / STOPPED_FILE
+
+    def mark_stopped(self) -> None:
+        """Have no editor start a daemon before its user asks for something new; without effect where that cannot be noted."""
+        with suppress(OSError):
+            mark_stopped(self.state_dir)
 
     @property
     def lock_path(self) -> Path:

@@ -134,6 +134,8 @@ class _Daemon:
                 if self._service.is_idle(time.monotonic()):
                     _log.info("nobody needs the daemon, it ends")
                     break
+            if self._service.is_told_to_end:  # before clients see that this daemon is gone
+                self._settings.mark_stopped()
             self._settings.connection_path.unlink(missing_ok=True)
             self._say_goodbye()
         finally:
@@ -259,6 +261,7 @@ def _only_daemon(settings: DaemonSettings) -> Iterator[None]:
         ) from None
     try:
         settings.connection_path.unlink(missing_ok=True)
+        settings.stopped_path.unlink(missing_ok=True)
         settings.pid_path.write_text(str(os.getpid()), encoding="ascii")
         yield
     finally:

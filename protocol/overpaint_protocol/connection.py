@@ -20,20 +20,24 @@ from pathlib import Path
 from typing import Any
 
 from .endpoint import Endpoint
-from .errors import DaemonNotRunning, LinkError, OverpaintError
+from .errors import DaemonNotRunning, DaemonStopped, LinkError, OverpaintError
 from .private_files import NotPrivate, read_private, write_private
 
 __all__ = [
     "CONNECTION_FILE",
     "CONNECTION_VARIABLE",
     "STATE_DIR_VARIABLE",
+    "STOPPED_FILE",
     "ConnectionInfo",
     "candidates",
     "find",
+    "mark_stopped",
     "state_dir",
 ]
 
 CONNECTION_FILE = "daemon.json"
+STOPPED_FILE = "stopped"
+"""Lies beside where the connection file was while the user wants no daemon; the next one removes it."""
 CONNECTION_VARIABLE = "OVERPAINT_CONNECTION"
 """Environment variable with the path of the connection file; if it is set, no other place is looked at."""
 STATE_DIR_VARIABLE = "OVERPAINT_STATE_DIR"
@@ -193,6 +197,7 @@ def find(paths: Sequence[Path] | None = None) -> ConnectionInfo:
 
     Raises:
         DaemonNotRunning: there is none anywhere.
+        DaemonStopped: neither, and the user wants it so.
         LinkError: none is usable, and why the first of them is not.
     """
     first_error: LinkError | None = None
@@ -200,11 +205,26 @@ def find(paths: Sequence[Path] | None = None) -> ConnectionInfo:
     for path in candidates() if paths is None else paths:
         try:
             return ConnectionInfo.read(path)
-        except DaemonNotRunning as error:
-            missing = error
+        except DaemonNotRunning as absent:
+            if path.with_name(STOPPED_FILE).exists():
+                missing = DaemonStopped(
+                    "Overpaint's daemon was stopped. Ask for something, or start it with “overpaint serve”.",
+                    detail=str(path),
+                )
+            elif not isinstance(missing, DaemonStopped):
+                missing = absent
         except LinkError as error:
             first_error = first_error or error
     raise first_error or missing
+
+
+def mark_stopped(folder: Path) -> None:
+    """Note in the state folder that the user wants no daemon for now.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    (folder / STOPPED_FILE).touch(mode=0o600)
 
 
 def _home(environ: Mapping[str, str]) -> Path:

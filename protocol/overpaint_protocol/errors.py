@@ -30,6 +30,7 @@
        ├─ LinkRefused         link.refused
        ├─ LinkTimeout         link.timeout
        └─ DaemonNotRunning    link.not_running
+          └─ DaemonStopped    link.stopped
 
 ``message`` is a sentence for the artist: what is wrong and what to do. ``detail`` is for the log. ``retry`` says
 whether the same request may succeed later; ``action`` names a remedy a user interface can offer as a button.
@@ -47,6 +48,7 @@ __all__ = [
     "CapacityError",
     "DaemonError",
     "DaemonNotRunning",
+    "DaemonStopped",
     "EmptySelection",
     "EngineError",
     "EngineLost",
@@ -293,6 +295,12 @@ class DaemonNotRunning(LinkError):
     code = "link.not_running"
     default_retry = Retry.AFTER_ACTION
     default_action = "start_daemon"
+
+
+class DaemonStopped(DaemonNotRunning):
+    """No daemon runs, because the user stopped it: it is not to be started before the user asks for something."""
+
+    code = "link.stopped"
 
 
 def _tree(root: type[OverpaintError]) -> list[type[OverpaintError]]:

@@ -729,7 +729,13 @@ class InspectDaemon:
 @_message("daemon.shutdown")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShutDown:
-    """End the daemon. Answered by ``daemon.stopping``; unfinished jobs wait for the next daemon."""
+    """End the daemon. Answered by ``daemon.stopping``; unfinished jobs wait for the next daemon.
+
+    drain: finish them first and take no new ones meanwhile. Answered by ``daemon.report``; asked a second time, with or without,
+        the daemon ends at once.
+    """
+
+    drain: bool = False
 
 
 # ---------------------------------------------------------------- daemon to editor
@@ -899,7 +905,7 @@ class DaemonReport:
     jobs: those that run, then those that wait, in their order. device: None while no worker has told.
     kept_bytes: pictures and results of all sessions; max_kept_bytes: as many as there is room for.
     idle_unload_s: how long an engine stays loaded that nobody uses. failures: the newest first.
-    energy: one of each source that can be read.
+    energy: one of each source that can be read. is_draining: it takes no new jobs and ends after the unfinished ones.
     """
 
     daemon_id: str
@@ -918,6 +924,7 @@ class DaemonReport:
     idle_unload_s: float = 0.0
     failures: tuple[FailureReport, ...] = ()
     energy: tuple[EnergyReport, ...] = ()
+    is_draining: bool = False
 
 
 @_message("daemon.stopping")

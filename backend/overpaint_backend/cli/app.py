@@ -283,13 +283,25 @@ def status(
 
 
 @app.command()
-def stop(as_json: Json = False) -> None:
-    """End the daemon. Jobs that are not finished go on when it is started again."""
+def stop(
+    drain: Annotated[
+        bool,
+        typer.Option(
+            "--drain",
+            help="Finish the jobs there are, take no new ones, then end. A second time, or with Ctrl+C, end at once.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """End the daemon. Jobs that are not finished go on when it is started again.
+
+    No editor starts it for jobs it was asked for before; asking for something new does.
+    """
 
     def run() -> int:
         from .status import run_stop
 
-        return run_stop(as_json=as_json)
+        return run_stop(as_json=as_json, drain=drain)
 
     end_with(run, as_json=as_json)
 

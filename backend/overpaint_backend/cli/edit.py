@@ -150,6 +150,7 @@ def _run_job(editor: FileEditor, request: EditRequest) -> tuple[Job, int | None]
             ),
         ),
         preview_bytes=0,
+        outwaits_stop=False,
     )
     loop = SelectorLoop()
     controller = Controller(editor, loop, settings)

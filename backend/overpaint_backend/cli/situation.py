@@ -56,6 +56,8 @@ def describe(report: DaemonReport, storage: Storage) -> Iterator[str]:
     if report.worker_restarts:
         times = "once" if report.worker_restarts == 1 else f"{report.worker_restarts} times"
         yield f"The worker had to be replaced {times}."
+    if report.is_draining:
+        yield "It takes no new jobs and ends after those below."
     yield from _jobs(report.jobs)
     yield from _sessions(report.sessions)
     yield from _device(report.device, report.idle_unload_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict
 
 import psutil
@@ -15,7 +16,8 @@ from overpaint_backend.recipes.offer import infos
 from overpaint_backend.recipes.store import RecipeStore
 from overpaint_client.request import ask
 from overpaint_protocol import connection
-from overpaint_protocol.errors import DaemonError, DaemonNotRunning, LinkError, LinkRefused
+from overpaint_protocol.connection import ConnectionInfo
+from overpaint_protocol.errors import DaemonError, DaemonNotRunning, LinkError, LinkRefused, ShuttingDown
 from overpaint_protocol.messages import DaemonReport, InspectDaemon, ShutDown
 
 from .outcome import FAILED, OK, print_json, say
@@ -26,6 +28,7 @@ __all__ = ["inspect_daemon", "run_status", "run_stop"]
 
 _STOP_TIMEOUT_S = 15.0
 _WATCH_S = 1.0
+_LOOK_S = 0.05
 
 
 def inspect_daemon(timeout_s: float = 10.0) -> DaemonReport:
@@ -90,17 +93,24 @@ def _watch(report: DaemonReport) -> int:
         return OK
 
 
-def run_stop(*, as_json: bool) -> int:
-    """End the daemon and wait until it is gone; 0 also if none runs."""
+def run_stop(*, as_json: bool, drain: bool = False) -> int:
+    """End the daemon and wait until it is gone; 0 also if none runs.
+
+    Editors do not start it again before they are asked for something new. drain: it finishes its jobs first; if that has been
+    asked for already, or with Ctrl+C, it ends at once.
+    """
     try:
         info = connection.find()
-        ask(ShutDown(), info=info)
+        answer = ask(ShutDown(drain=drain), info=info)
     except (DaemonNotRunning, LinkRefused):
+        DaemonSettings.from_environment().mark_stopped()
         if as_json:
             print_json({"ok": True, "was_running": False})
         else:
             say("Overpaint's daemon does not run.")
         return OK
+    if isinstance(answer, DaemonReport):
+        _wait_for_jobs(info, answer, is_quiet=as_json)
     if not _is_gone(info.pid, time.monotonic() + _STOP_TIMEOUT_S):
         raise DaemonError(f"The daemon (process {info.pid}) does not end. End that process yourself.")
     if as_json:
@@ -110,11 +120,35 @@ def run_stop(*, as_json: bool) -> int:
     return OK
 
 
-def _is_gone(pid: int, deadline: float) -> bool:
+def _wait_for_jobs(info: ConnectionInfo, report: DaemonReport, *, is_quiet: bool) -> None:
+    """Wait until the daemon has finished its jobs and is about to end, or until Ctrl+C, which has it end at once."""
+    told = -1
     try:
-        psutil.Process(pid).wait(timeout=max(0.0, deadline - time.monotonic()))
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return False
-    return True
+        while True:
+            left = len(report.jobs)
+            if left != told and not is_quiet:
+                say(f"{left} job{'' if left == 1 else 's'} to finish; Ctrl+C ends the daemon at once.")
+            told = left
+            if _is_gone(info.pid, time.monotonic() + _WATCH_S):
+                return
+            answer = ask(InspectDaemon(), info=info)
+            if isinstance(answer, DaemonReport):
+                report = answer
+    except KeyboardInterrupt:
+        with suppress(LinkError, ShuttingDown):  # it has just ended by itself
+            ask(ShutDown(), info=info)
+    except (LinkError, ShuttingDown):
+        pass  # it is ending
+
+
+def _is_gone(pid: int, deadline: float) -> bool:
+    """Whether the process ends in time. One that an editor started stays as a zombie until that editor ends."""
+    while True:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_S)

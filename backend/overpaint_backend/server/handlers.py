@@ -175,6 +175,11 @@ def _inspect(service: Service, connection: Connection, envelope: Envelope, now: 
 
 
 def _shut_down(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
+    service.is_told_to_end = True
+    if _message(envelope, ShutDown).drain and not service.is_draining:
+        service.drain()
+        service.reply(connection, make_report(service, connection.principal, now), envelope)
+        return
     service.stop(now, told=connection)
     service.reply(connection, DaemonStopping(), envelope)
 
@@ -216,6 +221,11 @@ def _job(session: Session, job_id: JobId) -> Job:
 def _check_room(service: Service, session: Session, envelope: Envelope) -> None:
     if service.is_stopping:
         raise ShuttingDown("The daemon is stopping and takes no new jobs. Start it again, then ask again.")
+    if service.is_draining:
+        raise ShuttingDown(
+            "The daemon finishes its jobs and then ends, so it takes no new ones. Start it again after that, then ask "
+            "again."
+        )
     byte_length = sum(len(frame) for frame in envelope.payload)
     service.admission.check_job(session, service.sessions.values(), byte_length)
 

@@ -48,6 +48,7 @@ def make_report(service: Service, principal: str, now: float) -> DaemonReport:
         max_kept_bytes=service.settings.max_total_bytes,
         idle_unload_s=service.settings.idle_unload_s,
         failures=service.chronicle.failures if is_owner else (),
+        is_draining=service.is_draining,
         energy=service.energy.report(now) if is_owner else (),
     )
 

@@ -107,6 +107,11 @@ class Service:
         self.sessions: dict[tuple[str, SessionId], Session] = {}
         """By principal and id."""
         self.is_stopping = False
+        self.is_draining = False
+        """Takes no new jobs, and ends after the unfinished ones."""
+        self._is_ending = False
+        self.is_told_to_end = False
+        """Its user wants no daemon, rather than this one to end."""
         self.keeping = Keeping(keeper, settings, now)
         self.device: DeviceReport | None = None
         self.energy = energy or EnergyMeter([], now)
@@ -199,6 +204,9 @@ class Service:
             del self.sessions[session.principal, session.session_id]
         if self._is_busy:
             self._busy_at = now
+        if self.is_draining and not self._is_ending and self._has_drained:
+            self._is_ending = True
+            self.keeping.sync(lambda: self.stop(now))  # and how the last one ended is told before
 
     def flush(self, now: float) -> bool:
         """Hand over what clients have room for. Returns whether something is left."""
@@ -239,6 +247,11 @@ class Service:
         for session in self.sessions.values():
             if session.connection is not None and session.connection is not told:
                 self._push(session.connection, DaemonStopping())
+
+    def drain(self) -> None:
+        """Finish what runs and waits and have clients read it, then end; ``tick`` does."""
+        _log.info("finishes its jobs, then ends")
+        self.is_draining = True
 
     def _restore(self, now: float) -> None:
         """Take over what earlier daemons left. Its clients are away until they say hello."""
@@ -505,6 +518,13 @@ class Service:
                 jobs=tuple(job.summary for job in connection.session.jobs.values() if job.is_accepted),
             )
             self._push(connection, welcome, re=re)
+
+    @property
+    def _has_drained(self) -> bool:
+        return not (
+            any(session.unfinished for session in self.sessions.values())
+            or any(len(connection.outbox) for connection in self._connections.values())
+        )
 
     @property
     def _is_busy(self) -> bool:

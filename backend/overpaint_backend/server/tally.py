@@ -5,7 +5,7 @@ Read by ``daemon.report`` and the metrics. Knows no ids and no words of clients.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 from overpaint_protocol.messages import FailureReport, JobState
@@ -42,7 +42,7 @@ class Tally:
     submitted: Counter[str] = field(default_factory=Counter)
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     variants: int = 0
-    engine_s: Counter[str] = field(default_factory=Counter)
+    engine_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=_FAILURES))
 
     def end(self, operation: str, engine: str, state: JobState, code: str, at_s: float) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from overpaint_protocol.errors import (
     AccessError,
     DaemonNotRunning,
+    DaemonStopped,
     InvalidImage,
     LinkError,
     OverpaintError,
@@ -116,6 +117,7 @@ class Controller:
         self._is_announcing = False
         self._launched_at: float | None = None
         self._has_woken_daemon = False
+        self._has_asked_anew = False
         self._daemon: subprocess.Popen[bytes] | None = None
         self._is_closed = False
         for pending in self._store.jobs:
@@ -183,6 +185,7 @@ class Controller:
 
     def submit(self, request: EditRequest) -> Job:
         """Start a job on the active document. What is wrong with it shows in the job: FAILED, with its error."""
+        self._wants_daemon()
         job_id = JobId(uuid.uuid4().hex)
         try:
             info = self._port.active_document()
@@ -254,6 +257,7 @@ class Controller:
 
     def start_daemon(self) -> None:
         """Start the daemon if this installation knows how; else ``link`` goes on saying what to do."""
+        self._wants_daemon()
         try:
             self._launch()
         except DaemonNotRunning as error:
@@ -454,7 +458,9 @@ class Controller:
     # ------------------------------------------------------------ the link
 
     def _link_changed(self) -> None:
-        if not self.link.is_open:
+        if self.link.is_open:
+            self._has_asked_anew = False
+        else:
             for job in self._jobs.values():
                 if job.phase in (JobPhase.SENDING, JobPhase.QUEUED, JobPhase.RUNNING):
                     job.phase, job.fraction = JobPhase.WAITING, None
@@ -473,6 +479,8 @@ class Controller:
             work = self._work[job.job_id]
             if job.phase is not JobPhase.WAITING:
                 work.waits_since = None
+            elif self.link.is_stopped and not self._has_asked_anew:
+                self._wait_while_stopped(job, work)
             elif work.is_recovered:
                 self._wake_daemon()
             elif work.waits_since is None:
@@ -480,6 +488,17 @@ class Controller:
             else:
                 self._wait_for_link(job, now - work.waits_since)
         self._loop.call_later(_WATCH_LINK_S, self._watch_link)
+
+    def _wants_daemon(self) -> None:
+        """The user has asked for something that needs a daemon: one that was stopped may be started again."""
+        self._has_asked_anew = self._has_asked_anew or not self.link.is_open
+
+    def _wait_while_stopped(self, job: Job, work: _Work) -> None:
+        """The user has stopped the daemon after asking for this job: nobody starts it for that, or loses patience."""
+        work.waits_since = None
+        if not self._settings.outwaits_stop:
+            self._fail(job, DaemonStopped(self.link.sentence))
+            self._link.perform(self._session.cancel(job.job_id))
 
     def _wake_daemon(self) -> None:
         """Have the daemon that keeps the results of an earlier run started, once; they wait for as long as it takes."""

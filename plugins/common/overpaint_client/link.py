@@ -12,7 +12,14 @@ from dataclasses import dataclass
 
 from overpaint_protocol.connection import ConnectionInfo
 from overpaint_protocol.endpoint import Endpoint
-from overpaint_protocol.errors import AccessError, DaemonNotRunning, LinkError, LinkRefused, OverpaintError
+from overpaint_protocol.errors import (
+    AccessError,
+    DaemonNotRunning,
+    DaemonStopped,
+    LinkError,
+    LinkRefused,
+    OverpaintError,
+)
 from overpaint_protocol.zmtp_events import Closed, Connected, Event, MessageReceived, Refused
 
 from .loop import Loop, Watch
@@ -38,11 +45,15 @@ OpenTransport = Callable[[Endpoint, str, str], Transport]
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """is_open: jobs can be sent. sentence: for the status line. action: a remedy to offer, or empty."""
+    """is_open: jobs can be sent. sentence: for the status line. action: a remedy to offer, or empty.
+
+    is_stopped: no daemon runs because the user wants none.
+    """
 
     is_open: bool
     sentence: str
     action: str = ""
+    is_stopped: bool = False
 
 
 class Link:
@@ -158,7 +169,7 @@ class Link:
         self._drop()
         if not self._is_running:
             return
-        self._set_status(LinkStatus(False, error.message, error.action))
+        self._set_status(LinkStatus(False, error.message, error.action, isinstance(error, DaemonStopped)))
         if not may_retry:
             self._retry_s = _LONGEST_RETRY_S  # not at once, but another daemon may come: an updated one
         self._loop.call_later(self._retry_s, self._look_for_daemon)

@@ -26,6 +26,7 @@ class ClientSettings:
     hints: how much surrounding a job sends.
     preview_bytes: largest preview asked for, 0 for none.
     link_patience_s: how long a job waits for a daemon that should come up, in seconds.
+    outwaits_stop: whether jobs wait for as long as the user wants no daemon, rather than fail.
     """
 
     clients_dir: Path
@@ -34,6 +35,7 @@ class ClientSettings:
     hints: ContextHints = field(default_factory=ContextHints)
     preview_bytes: int = 32 * 1024
     link_patience_s: float = 60.0
+    outwaits_stop: bool = True
 
     @classmethod
     def for_editor(
