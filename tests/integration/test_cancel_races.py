@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import Counter
 
-from tests.integration.daemon_process import DaemonProcess
+from tests.integration.daemon_process import DaemonProcess, wait_until
 
 from overpaint_protocol.messages import (
     AckJob,
@@ -57,7 +57,8 @@ def test_a_cancel_at_any_instant_has_one_outcome(tmp_path):
                 assert ends == [], "a cancelled job is not done as well"
             assert client.ask(AckJob(job_id=job_id)) == JobAcked(job_id=job_id)
         assert client.is_silent(0.5), "nothing is said of a job that was acknowledged"
-        assert list((daemon.state / "jobs" / "pixels").iterdir()) == []
+        spool = daemon.state / "jobs" / "pixels"
+        wait_until(lambda: list(spool.iterdir()) == [], "their files are removed")
     assert set(outcomes) == {JobState.CANCELLED, JobState.DONE}, "the races were close"
 
 

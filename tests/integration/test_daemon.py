@@ -561,7 +561,8 @@ def test_a_result_is_the_same_bytes_from_the_next_daemon_and_is_not_painted_agai
         assert {e.message.variant: [bytes(f) for f in e.payload] for e in variants_of(replay)} == first
         assert daemon.log.count("starts, attempt") == 1
         assert client.ask(AckJob(job_id="job")) == JobAcked(job_id="job")
-        assert list((daemon.folder / "state" / "jobs" / "pixels").iterdir()) == []
+        spool = daemon.state / "jobs" / "pixels"
+        wait_until(lambda: list(spool.iterdir()) == [], "its files are removed")
 
 
 def test_a_job_that_takes_its_daemon_down_twice_is_given_up_and_the_next_one_is_done(own_daemon):
