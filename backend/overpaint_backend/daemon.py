@@ -89,6 +89,7 @@ class _Daemon:
     def __init__(self, settings: DaemonSettings) -> None:
         self._settings = settings
         self._is_signalled = False
+        self._next_tick = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._gate = Authenticator(self._context)
         descriptors = DescriptorLimit()
@@ -202,7 +203,9 @@ class _Daemon:
             self._service.on_gone(peer, now)
         for event, payload in self._executor.poll(now):
             self._service.on_worker(event, payload, now)
-        self._service.tick(now)
+        if now >= self._next_tick:  # with many sessions it is more work than most messages
+            self._next_tick = now + self._settings.tick_s / 2
+            self._service.tick(now)
 
     def _say_goodbye(self) -> None:
         """Tell the clients, and give those that read a moment to hear it."""

@@ -26,7 +26,7 @@ from overpaint_backend.jobs.model import LOCAL
 from overpaint_protocol.errors import DaemonError
 from overpaint_protocol.pixels import Bytes
 
-from .zap import TURNED_AWAY
+from .zap import TURNED_AWAY, is_readable
 
 __all__ = ["CLIENT_DOMAIN", "REMOTE_DOMAIN", "Incoming", "Router", "Sent", "private_dir"]
 
@@ -144,11 +144,8 @@ class Router:
     def receive(self) -> list[Incoming]:
         """The messages that have come, up to a number that leaves time for the rest of the loop."""
         incoming: list[Incoming] = []
-        while len(incoming) < _MAX_MESSAGES_A_TURN:
-            try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                break
+        while len(incoming) < _MAX_MESSAGES_A_TURN and is_readable(self.socket):
+            frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             peer, principal = frames[0].bytes, str(frames[0].get("User-Id"))
             # First hear who left, then note this connection: descriptors are used again, and the word about the
             # old owner was spoken before the new one could send.
@@ -202,11 +199,8 @@ class Router:
         self.socket.close(linger=_LAST_LINGER_MS)
 
     def _hear_monitor(self) -> None:
-        while True:
-            try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
+        while is_readable(self.monitor):
+            event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
             if event["event"] & _REFUSALS:
                 if event["value"] != TURNED_AWAY:
                     self._refusals.note()

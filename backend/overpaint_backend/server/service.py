@@ -124,6 +124,7 @@ class Service:
         self._recipes.look()
         self._announced = self._capabilities
         self._connections: dict[bytes, Connection] = {}
+        self._unsent: dict[Connection, None] = {}
         self._next_id = framing.message_ids()
         self._greeted: dict[Connection, tuple[str, int, float]] = {}
         self._busy_at = now
@@ -134,7 +135,9 @@ class Service:
     def on_message(self, incoming: Incoming, now: float) -> None:
         """A client sent something."""
         peer, principal, frames = incoming.peer, incoming.principal, incoming.frames
-        connection = self._connections.setdefault(peer, Connection(peer, principal))
+        connection = self._connections.get(peer)
+        if connection is None:
+            connection = self._connections[peer] = Connection(peer, principal)
         envelope: Envelope | None = None
         try:
             length = sum(len(frame) for frame in frames)
@@ -211,11 +214,12 @@ class Service:
     def flush(self, now: float) -> bool:
         """Hand over what clients have room for. Returns whether something is left."""
         is_left = False
-        for connection in list(self._connections.values()):
+        for connection in list(self._unsent):
             while (frames := connection.outbox.first()) is not None:
                 sent = self._send(connection.peer, frames)
                 if sent is Sent.GONE:
                     self.on_gone(connection.peer, now)
+                    connection.outbox.clear()
                     break
                 if sent is Sent.BLOCKED:
                     is_left = True
@@ -225,6 +229,8 @@ class Service:
                     break
                 connection.blocked_since = None
                 connection.outbox.drop_first()
+            if connection.outbox.first() is None:
+                self._unsent.pop(connection, None)
         return is_left
 
     def _is_too_much(self, connection: Connection, now: float) -> bool:
@@ -471,6 +477,7 @@ class Service:
         name = type_name(message)
         is_replaceable = re is None and name in ("job.progress", "job.preview")
         connection.outbox.push(frames, (name, getattr(message, "job_id", "")) if is_replaceable else None)
+        self._unsent[connection] = None
 
     def _cut(self, connection: Connection, now: float) -> None:
         connection.outbox.clear()

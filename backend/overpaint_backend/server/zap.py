@@ -14,7 +14,7 @@ import zmq
 
 from overpaint_backend.jobs.model import LOCAL
 
-__all__ = ["TURNED_AWAY", "Authenticator"]
+__all__ = ["TURNED_AWAY", "Authenticator", "is_readable"]
 
 TURNED_AWAY = 500
 """Status of who may come in and finds no room. Not 300, which RFC 27 has for this: libzmq would neither tell nor hang up."""
@@ -26,6 +26,11 @@ _CURVE_FRAMES = 7
 _MAX_REQUESTS_A_TURN = 64
 
 _log = logging.getLogger(__name__)
+
+
+def is_readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message waits. Asking costs a sixth of the exception that says that there is none."""
+    return bool(socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)
 
 
 class Authenticator:
@@ -59,10 +64,9 @@ class Authenticator:
     def answer(self) -> None:
         """Answer the requests that wait."""
         for _ in range(_MAX_REQUESTS_A_TURN):
-            try:
-                request = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            if not is_readable(self.socket):
                 return
+            request = self.socket.recv_multipart(zmq.NOBLOCK)
             self.socket.send_multipart(self._decide(request))
 
     def close(self) -> None:
