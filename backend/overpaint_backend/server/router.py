@@ -28,7 +28,7 @@ from overpaint_protocol.pixels import Bytes
 
 from .zap import TURNED_AWAY, is_readable
 
-__all__ = ["CLIENT_DOMAIN", "REMOTE_DOMAIN", "Incoming", "Router", "Sent", "private_dir"]
+__all__ = ["CLIENT_DOMAIN", "REMOTE_DOMAIN", "Curve", "Incoming", "Router", "Sent", "private_dir"]
 
 CLIENT_DOMAIN = "overpaint.clients"
 """ZAP domain of what clients on this machine connect to."""
@@ -46,6 +46,10 @@ _REFUSALS = (
 _BETWEEN_LINES_S = 1.0
 
 _log = logging.getLogger(__name__)
+
+
+Curve = Callable[["zmq.Socket[bytes]"], None]
+"""Makes what a socket binds next a CURVE server with some key."""
 
 
 class Sent(Enum):
@@ -123,10 +127,10 @@ class Router:
             bound.append(self.socket.getsockopt_string(zmq.LAST_ENDPOINT))
         self.endpoints = tuple(bound)
 
-    def bind_remote(self, endpoint: str, curve: Callable[[zmq.Socket[bytes]], None]) -> None:
+    def bind_remote(self, endpoint: str, curve: Curve) -> None:
         """Listen for other machines as well. What is bound before keeps its own rules.
 
-        endpoint: one ``tcp://`` address. curve: makes what is bound next a CURVE server with the daemon's key.
+        endpoint: one ``tcp://`` address. curve: the daemon's key.
 
         Raises:
             zmq.ZMQError: the address cannot be had.
