@@ -158,19 +158,19 @@ class DaemonSettings:
         return self.state_dir / "jobs"
 
     @property
+    def keys_dir(self) -> Path:
+        """Keys of this machine and lists of others'."""
+        return self.state_dir / "keys"
+
+    @property
     def key_path(self) -> Path:
         """The secret half of the key that other machines know the daemon by."""
-        return self.state_dir / "keys" / "daemon.key"
+        return self.keys_dir / "daemon.key"
 
     @property
     def allowed_path(self) -> Path:
         """The list of machines that may connect."""
-        return self.state_dir / "keys" / "allowed.json"
-
-    @property
-    def relay_path(self) -> Path:
-        """The key of this machine for a daemon elsewhere, and that daemon's."""
-        return self.state_dir / "keys" / "relay.json"
+        return self.keys_dir / "allowed.json"
 
     @property
     def stories_path(self) -> Path:

@@ -25,7 +25,8 @@
     ├─ EngineError            engine.failed
     │  └─ EngineLost          engine.lost
     ├─ DaemonError            daemon.internal
-    │  └─ ShuttingDown        daemon.shutting_down
+    │  ├─ ShuttingDown        daemon.shutting_down
+    │  └─ Unreachable         daemon.unreachable
     └─ LinkError              link.lost            (never on the wire)
        ├─ LinkRefused         link.refused
        ├─ LinkTimeout         link.timeout
@@ -71,6 +72,7 @@ __all__ = [
     "UnknownJob",
     "UnknownRecipe",
     "UnknownType",
+    "Unreachable",
     "UnsupportedFormat",
     "UnsupportedOperation",
     "UnsupportedVersion",
@@ -266,6 +268,13 @@ class ShuttingDown(DaemonError):
     """The daemon is ending and takes no new jobs."""
 
     code = "daemon.shutting_down"
+    default_retry = Retry.LATER
+
+
+class Unreachable(DaemonError):
+    """The daemon is on another machine, and the link there is down. Said by the relay on this one."""
+
+    code = "daemon.unreachable"
     default_retry = Retry.LATER
 
 

@@ -105,16 +105,22 @@ class DaemonProcess:
 
     @classmethod
     def spawn(
-        cls, folder: Path, *, environ: dict[str, str] | None = None, main: str = MAIN, **settings
+        cls,
+        folder: Path,
+        *,
+        environ: dict[str, str] | None = None,
+        main: str = MAIN,
+        prefix: tuple[str, ...] = (),
+        **settings,
     ) -> DaemonProcess:
         """Start one without waiting.
 
         environ: variables it gets beside ``daemon_environ``. main: the program; its first argument are the settings.
-        settings: replace fields of DaemonSettings.
+        prefix: a command that runs the rest of its line in another place. settings: replace fields of DaemonSettings.
         """
         environ = {**daemon_environ(folder), **(environ or {})}
         process = subprocess.Popen(
-            [sys.executable, "-c", main, json.dumps(settings)],
+            [*prefix, sys.executable, "-c", main, json.dumps(settings)],
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -193,6 +193,37 @@ def serve(
 
 
 @app.command()
+def relay(
+    address: Annotated[
+        str, typer.Argument(help="The daemon, such as tcp://gpu-box:5577.", metavar="tcp://HOST:PORT")
+    ],
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The file with this machine's key and the daemon's, instead of the usual one."),
+    ] = None,
+    pair: Annotated[
+        str, typer.Option(help="The code that “overpaint keys pair” shows there, once.", metavar="CODE")
+    ] = "",
+    daemon_key: Annotated[
+        str,
+        typer.Option(
+            help="Instead of a code, once: the daemon's public key, which “overpaint keys list” shows there."
+        ),
+    ] = "",
+) -> None:
+    """Have the editors on this machine work with the daemon on another one, in the foreground."""
+    if pair and daemon_key:
+        raise typer.BadParameter("give either --pair or --daemon-key")
+
+    def run() -> int:
+        from .relay import run_relay_command
+
+        return run_relay_command(address, key, daemon_key=daemon_key, code=pair)
+
+    end_with(run, as_json=False)
+
+
+@app.command()
 def install(
     editor: Annotated[str, typer.Argument(help="krita or gimp.", metavar="krita|gimp")],
     profile: Annotated[

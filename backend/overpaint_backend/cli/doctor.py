@@ -169,6 +169,12 @@ class Examination:
             level=Level.GOOD,
             says=f"{path}, yours alone{mode}, names {len(info.endpoints)} addresses.",
         )
+        if info.relay_to:
+            yield Check(
+                name="Relay",
+                level=Level.GOOD,
+                says=f"The daemon below is not on this machine: everything is passed on to {info.relay_to}.",
+            )
 
     def _daemon(self) -> tuple[DaemonReport | None, Check]:
         try:

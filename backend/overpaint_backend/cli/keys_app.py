@@ -28,13 +28,29 @@ def keys_list(as_json: Json = False) -> None:
     end_with(run, as_json=as_json)
 
 
+@keys_app.command("pair")
+def keys_pair(
+    name: _Name,
+    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="How long the code is good.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Show a short code that lets one machine in, and wait until it has come."""
+
+    def run() -> int:
+        from .keys import run_pair
+
+        return run_pair(name, minutes * 60, as_json=as_json)
+
+    end_with(run, as_json=as_json)
+
+
 @keys_app.command("add")
 def keys_add(
     name: _Name,
     key: Annotated[str, typer.Argument(help="Its public key, as its relay shows it.", metavar="KEY")],
     as_json: Json = False,
 ) -> None:
-    """Let a machine in whose public key you have."""
+    """Let a machine in whose public key you have. “pair” does it with a short code instead."""
 
     def run() -> int:
         from .keys import run_add

@@ -47,8 +47,8 @@ def look_at_storage(jobs_dir: Path) -> Storage:
     return Storage(used, free)
 
 
-def describe(report: DaemonReport, storage: Storage) -> Iterator[str]:
-    """A line or several for each subject, the most important first."""
+def describe(report: DaemonReport, storage: Storage | None) -> Iterator[str]:
+    """A line or several for each subject, the most important first. storage: None if the jobs are not kept here."""
     yield (
         f"Overpaint's daemon {report.product_version} has run for {describe_duration(report.uptime_s)} "
         f"(process {report.pid}); its worker is {report.worker}."
@@ -61,7 +61,8 @@ def describe(report: DaemonReport, storage: Storage) -> Iterator[str]:
     yield from _jobs(report.jobs)
     yield from _sessions(report.sessions)
     yield from _device(report.device, report.idle_unload_s)
-    yield _storage(report, storage)
+    if storage is not None:
+        yield _storage(report, storage)
     yield _energy(report.energy)
     for failure in report.failures:
         yield (

@@ -17,14 +17,21 @@ from overpaint_backend.recipes.store import RecipeStore
 from overpaint_client.request import ask
 from overpaint_protocol import connection
 from overpaint_protocol.connection import ConnectionInfo
-from overpaint_protocol.errors import DaemonError, DaemonNotRunning, LinkError, LinkRefused, ShuttingDown
+from overpaint_protocol.errors import (
+    DaemonError,
+    DaemonNotRunning,
+    LinkError,
+    LinkRefused,
+    OverpaintError,
+    ShuttingDown,
+)
 from overpaint_protocol.messages import DaemonReport, InspectDaemon, ShutDown
 
 from .outcome import FAILED, OK, print_json, say
 from .recipes import describe_recipes
-from .situation import describe, look_at_storage
+from .situation import Storage, describe, look_at_storage
 
-__all__ = ["inspect_daemon", "run_status", "run_stop"]
+__all__ = ["inspect_daemon", "relay_target", "run_status", "run_stop"]
 
 _STOP_TIMEOUT_S = 15.0
 _WATCH_S = 1.0
@@ -44,6 +51,14 @@ def inspect_daemon(timeout_s: float = 10.0) -> DaemonReport:
     return answer
 
 
+def relay_target() -> str:
+    """The address of the daemon that a relay on this machine passes everything on to; empty if none runs."""
+    try:
+        return connection.find().relay_to
+    except OverpaintError:
+        return ""
+
+
 def run_status(*, as_json: bool, watch: bool = False) -> int:
     """Print what the daemon does; 0 if one runs, else 1. watch: again every second, until Ctrl+C or the daemon's end."""
     try:
@@ -56,12 +71,20 @@ def run_status(*, as_json: bool, watch: bool = False) -> int:
         return FAILED
     if watch:
         return _watch(report)
-    storage = look_at_storage(DaemonSettings.from_environment().jobs_dir)
-    recipes = infos(RecipeStore.from_environment().entries(), report.engines)
+    relay_to = relay_target()
+    storage = _storage()
+    # A daemon elsewhere has its own recipes, which are not files here.
+    recipes = () if relay_to else infos(RecipeStore.from_environment().entries(), report.engines)
     if as_json:
-        more = {"storage": asdict(storage), "recipes": [asdict(recipe) for recipe in recipes]}
+        more = {
+            "relay_to": relay_to,
+            "storage": None if storage is None else asdict(storage),
+            "recipes": [asdict(recipe) for recipe in recipes],
+        }
         print_json({"ok": True, "running": True, **asdict(report), **more})
         return OK
+    if relay_to:
+        say(f"A relay runs here and passes everything on to {relay_to}. Of the daemon there:")
     for line in describe(report, storage):
         say(line)
     for engine in report.engines:
@@ -74,12 +97,11 @@ def run_status(*, as_json: bool, watch: bool = False) -> int:
 
 
 def _watch(report: DaemonReport) -> int:
-    jobs_dir = DaemonSettings.from_environment().jobs_dir
     console = Console(markup=False, highlight=False)
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                text = "\n".join(describe(report, look_at_storage(jobs_dir)))
+                text = "\n".join(describe(report, _storage()))
                 if console.is_terminal:
                     live.update(Text(text), refresh=True)
                 else:
@@ -91,6 +113,11 @@ def _watch(report: DaemonReport) -> int:
     except (DaemonNotRunning, LinkRefused, LinkError):
         say("Overpaint's daemon has ended.")
         return OK
+
+
+def _storage() -> Storage | None:
+    """What the kept jobs take; None if they are on another machine."""
+    return None if relay_target() else look_at_storage(DaemonSettings.from_environment().jobs_dir)
 
 
 def run_stop(*, as_json: bool, drain: bool = False) -> int:
@@ -112,9 +139,13 @@ def run_stop(*, as_json: bool, drain: bool = False) -> int:
     if isinstance(answer, DaemonReport):
         _wait_for_jobs(info, answer, is_quiet=as_json)
     if not _is_gone(info.pid, time.monotonic() + _STOP_TIMEOUT_S):
-        raise DaemonError(f"The daemon (process {info.pid}) does not end. End that process yourself.")
+        raise DaemonError(
+            f"The {'relay' if info.relay_to else 'daemon'} (process {info.pid}) does not end. End that process yourself."
+        )
     if as_json:
         print_json({"ok": True, "was_running": True})
+    elif info.relay_to:
+        say(f"The relay has ended; the daemon at {info.relay_to} goes on.")
     else:
         say("Overpaint's daemon has ended.")
     return OK

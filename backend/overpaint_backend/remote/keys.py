@@ -22,7 +22,7 @@ from overpaint_backend.stamps import Stamp, stamp_of
 from overpaint_protocol.errors import DaemonError, RequestError
 from overpaint_protocol.private_files import NotPrivate, read_private, write_private
 
-__all__ = ["KEY_BYTES", "AllowList", "KeyPair", "checked_key", "own_key"]
+__all__ = ["KEY_BYTES", "AllowList", "KeyPair", "RelayKey", "checked_key", "own_key"]
 
 KEY_BYTES = 32
 
@@ -72,6 +72,42 @@ class KeyPair:
         socket.setsockopt(zmq.CURVE_SERVERKEY, bytes.fromhex(server))
         socket.setsockopt(zmq.CURVE_PUBLICKEY, bytes.fromhex(self.public))
         socket.setsockopt(zmq.CURVE_SECRETKEY, bytes.fromhex(self.secret))
+
+
+@dataclass(frozen=True, slots=True)
+class RelayKey:
+    """What a relay needs. own: this machine's key. daemon: the public key of the daemon on the other machine."""
+
+    own: KeyPair
+    daemon: str
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file for its owner alone.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_private(path, json.dumps({"secret": self.own.secret, "daemon": self.daemon}, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> RelayKey:
+        """What is in the file.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DaemonError: it cannot be trusted or read.
+        """
+        text = _read(path, "the file with this machine's key")
+        try:
+            plain = json.loads(text)
+            secret, daemon = plain["secret"], plain["daemon"]
+            if not (_KEY.fullmatch(secret) and _KEY.fullmatch(daemon)):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise DaemonError(
+                f"The file with this machine's key is damaged. Delete it and pair the machines again: {path}"
+            ) from None
+        return cls(KeyPair.of_secret(bytes.fromhex(secret)), daemon)
 
 
 def own_key(path: Path) -> KeyPair:
