@@ -10,7 +10,7 @@ disk and the daemon, and not for imaging. *painted* is the same job by the real 
 All rows of ``paths`` take turns, a round of each after the other, so that a machine that changes its speed changes it for
 all; read ratios, not milliseconds. memcpy copies the same bytes inside one process into memory that is there already. The raw
 rows are pyzmq with ``copy=False`` and the same frames, one hop to a process and back. The product has two, to the daemon and on
-to the worker.
+to the worker, and by a relay three.
 
 ``pixels`` is when the layer's last byte is there, ``done`` when the daemon says that it is on the disk, too. What the disk
 itself takes stands beside it: plain ``write`` and ``fsync`` of a file of the same size, and of a small one.
@@ -41,7 +41,8 @@ from tests.bench.process_costs import cpu_s, forget_peak, peak_bytes, rss_bytes
 from tests.bench.raw_zmq import RawEcho
 from tests.bench.wire_load import PARTS as LOADS
 from tests.bench.wire_targets import Verdict, summary
-from tests.integration.daemon_process import ROOT, DaemonProcess, wait_until
+from tests.integration.daemon_process import ROOT, DaemonProcess, free_port, wait_until
+from tests.integration.relays import RelayProcess
 
 from overpaint_protocol.pixels import PixelFormat
 
@@ -99,7 +100,9 @@ class Paths:
         for kind in ("ipc", "tcp", "curve"):
             self._raw[kind] = RawEcho(kind, folder / f"raw-{kind}")
             stack.callback(self._raw[kind].close)
-        echo = stack.enter_context(daemon(folder / "echo", main=ECHO))
+        listen = f"tcp://127.0.0.1:{free_port()}"
+        echo = stack.enter_context(daemon(folder / "echo", main=ECHO, listen=listen))
+        relay = stack.enter_context(RelayProcess.to(echo, folder / "relay"))
         in_memory = Path(tempfile.mkdtemp(prefix="ow-", dir="/dev/shm"))
         stack.callback(shutil.rmtree, in_memory, ignore_errors=True)
         state = {"OVERPAINT_STATE_DIR": str(in_memory)}
@@ -112,12 +115,14 @@ class Paths:
         for name, running, endpoint in (
             ("product ipc", echo, 0),
             ("product tcp", echo, 1),
+            ("product tcp+curve, by a relay", relay, 0),
             ("product ipc, state in memory", no_disk, 0),
             ("product ipc, painted", painting, 0),
         ):
             client = EditorClient(running.info, endpoint)
             stack.callback(client.close)
-            self._clients[name] = (client, processes(running))
+            pids = processes(running)
+            self._clients[name] = (client, pids + processes(echo)[1:] if running is relay else pids)
 
     def run(self, rounds: int, say: Callable[[str], None]) -> None:
         """All rows at all sizes, in turns. The first of each warms up and does not count."""
@@ -189,13 +194,16 @@ class Paths:
         return "\n".join(lines)
 
     def verdicts(self) -> Iterator[Verdict]:
-        """P1, P2, P3, P9 and P11."""
+        """P1, P2, P3, P5, P9 and P11."""
         for size in _LARGE:
             ratio = self.p50("product ipc", size) / self.p50("zmq ipc", size)
             yield Verdict("P1", f"product ipc / zmq ipc, {size}", ratio, "x", 1.6, 1.25)
         for size in _LARGE:
             ratio = self.p50("product ipc", size) / self.p50("memcpy warm", size)
             yield Verdict("P2", f"product ipc / memcpy warm, {size}", ratio, "x", 4.5, 3.0)
+        for size in _LARGE:
+            ratio = self.p50("product tcp+curve, by a relay", size) / self.p50("zmq tcp+curve", size)
+            yield Verdict("P5", f"product by a relay / zmq tcp+curve, {size}", ratio, "x", 1.3, 1.1)
         yield Verdict("P3", "product ipc, 512²", self.p50("product ipc", "512² RGBA8"), "ms", 3.0, 1.5)
         for size in _LARGE:
             used = [statistics.mean(self.cpu[row, size]) for row in ("product ipc", "zmq ipc")]

@@ -36,6 +36,7 @@ _CONNECT_MS = 3000
 _HANDSHAKE_MS = 10_000
 """CURVE goes to and fro four times, and each may have to be sent again."""
 _RETRY_MS, _LONGEST_RETRY_MS = 200, 1000
+_AGAIN_S = 2.0
 _LAST_LINGER_MS = 2000
 _FAILED = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _ENDED = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | _FAILED
@@ -62,34 +63,44 @@ class Watch:
         self, context: zmq.Context[zmq.Socket[bytes]], address: RemoteAddress, key: RelayKey
     ) -> None:
         self.state = LinkState.UNKNOWN
+        self._context, self._address, self._key = context, address, key
         self._is_connected = False
         self._was_up = False
-        self._socket = _dealer(context, address, key, _SILENCE_MS)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, _RETRY_MS)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, _LONGEST_RETRY_MS)
-        self.monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(
-            zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | _ENDED
-        )
-        self._socket.connect(str(address))
+        self._again_at: float | None = None
+        self._connect()
 
-    def hear(self) -> bool:
-        """Take note of what has happened; returns whether the state is another."""
+    def hear(self, now: float) -> bool:
+        """Take note of what has happened; returns whether the state is another. Call at least every second."""
         before = self.state
         while True:
             try:
                 event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
             except zmq.Again:
                 break
-            self._take(event)
+            self._take(event, now)
         with contextlib.suppress(zmq.Again):
             self._socket.recv_multipart(zmq.NOBLOCK)
+        if self._again_at is not None and now >= self._again_at:
+            self.close()
+            self._connect()
         return self.state is not before
 
     def close(self) -> None:
         """Let go of the link."""
         _close(self._socket, self.monitor, 0)
 
-    def _take(self, event: int) -> None:
+    def _connect(self) -> None:
+        self._again_at = None
+        self._is_connected = False
+        self._socket = _dealer(self._context, self._address, self._key, _SILENCE_MS)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, _RETRY_MS)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, _LONGEST_RETRY_MS)
+        self.monitor: zmq.Socket[bytes] = self._socket.get_monitor_socket(
+            zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | _ENDED
+        )
+        self._socket.connect(str(self._address))
+
+    def _take(self, event: int, now: float) -> None:
         if event == zmq.EVENT_CONNECTED:
             self._is_connected = True
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -109,6 +120,8 @@ class Watch:
             self._is_connected = False
         else:  # an attempt to connect came to nothing
             self.state = LinkState.LOST if self._was_up else LinkState.SILENT
+        if self.state in (LinkState.REFUSED, LinkState.MISTAKEN):
+            self._again_at = now + _AGAIN_S  # libzmq gives up for good after a handshake that failed
 
 
 class Bridge:

@@ -103,7 +103,7 @@ class _Relay:
         deadline = time.monotonic() + LINK_DEATH_S
         while self._watch.state is LinkState.UNKNOWN and time.monotonic() < deadline:
             self._watch.monitor.poll(round(1000 * max(0.0, deadline - time.monotonic())))
-            self._watch.hear()
+            self._watch.hear(time.monotonic())
         if self._watch.state in (LinkState.REFUSED, LinkState.MISTAKEN):
             raise self._why_down()
         self._announce()
@@ -134,7 +134,7 @@ class _Relay:
             self._drop(peer)
 
     def _look_at_link(self) -> None:
-        if self._watch.hear():
+        if self._watch.hear(time.monotonic()):
             self._announce()
         for peer, bridge in list(self._bridges.items()):
             if bridge.has_ended() or self._watch.state is not LinkState.UP:
