@@ -112,6 +112,15 @@ def test_a_key_that_is_not_on_the_list_is_refused_until_it_is(far, watching):
     reaches(watch, LinkState.UP, far)
 
 
+def test_a_daemon_without_room_is_not_taken_for_one_that_refuses_the_key(far, watching):
+    room = []
+    far.gate.limit(REMOTE_DOMAIN, lambda: bool(room))
+    watch = watching()
+    reaches(watch, LinkState.FULL, far)
+    room.append("for one")
+    reaches(watch, LinkState.UP, far)
+
+
 def test_a_daemon_that_does_not_have_the_known_key_is_told_apart(far, watching):
     reaches(watching(RelayKey(OWN, KeyPair.new().public)), LinkState.MISTAKEN, far)
 

@@ -15,6 +15,7 @@ from enum import Enum
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from overpaint_backend.server.zap import TURNED_AWAY
 from overpaint_protocol import framing
 from overpaint_protocol.messages import Ping
 from overpaint_protocol.pixels import Bytes
@@ -45,7 +46,7 @@ _ENDED = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_HANDSHAKE_FAILED_
 class LinkState(Enum):
     """unknown: nothing has been heard yet. silent: nobody answers. lost: it was up. refused: our key is not on the list.
 
-    mistaken: somebody answers who does not have the daemon's key.
+    full: the daemon has no room for another connection. mistaken: somebody answers who does not have the daemon's key.
     """
 
     UNKNOWN = "unknown"
@@ -53,6 +54,7 @@ class LinkState(Enum):
     SILENT = "silent"
     LOST = "lost"
     REFUSED = "refused"
+    FULL = "full"
     MISTAKEN = "mistaken"
 
 
@@ -74,10 +76,10 @@ class Watch:
         before = self.state
         while True:
             try:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+                message = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 break
-            self._take(event, now)
+            self._take(message["event"], message["value"], now)
         with contextlib.suppress(zmq.Again):
             self._socket.recv_multipart(zmq.NOBLOCK)
         if self._again_at is not None and now >= self._again_at:
@@ -100,7 +102,7 @@ class Watch:
         )
         self._socket.connect(str(self._address))
 
-    def _take(self, event: int, now: float) -> None:
+    def _take(self, event: int, value: int, now: float) -> None:
         if event == zmq.EVENT_CONNECTED:
             self._is_connected = True
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -109,7 +111,8 @@ class Watch:
             # The answer is that a ping needs a session, and does not matter.
             self._socket.send_multipart(framing.encode(Ping(nonce=0), id="watch"))
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            self.state, self._is_connected = LinkState.REFUSED, False
+            self.state = LinkState.FULL if value == TURNED_AWAY else LinkState.REFUSED
+            self._is_connected = False
         elif event == zmq.EVENT_DISCONNECTED or event & _FAILED:
             if self.state is LinkState.UP:
                 self.state = LinkState.LOST
@@ -120,7 +123,7 @@ class Watch:
             self._is_connected = False
         else:  # an attempt to connect came to nothing
             self.state = LinkState.LOST if self._was_up else LinkState.SILENT
-        if self.state in (LinkState.REFUSED, LinkState.MISTAKEN):
+        if self.state in (LinkState.REFUSED, LinkState.MISTAKEN, LinkState.FULL):
             self._again_at = now + _AGAIN_S  # libzmq gives up for good after a handshake that failed
 
 

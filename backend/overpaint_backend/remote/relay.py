@@ -233,6 +233,10 @@ class _Relay:
                     f"What answers at {host_name} does not have the key that is known here. If the daemon there was set up anew, "
                     "pair this machine with it again; if not, somebody else answers."
                 )
+            case LinkState.FULL:
+                return Unreachable(
+                    f"{host_name} has too many connections now. It is tried again all the time."
+                )
             case LinkState.LOST:
                 return Unreachable(
                     f"The connection to {host_name} is lost and is made again as soon as possible. Jobs there go on."
