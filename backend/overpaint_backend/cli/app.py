@@ -17,6 +17,7 @@ from .models_app import models_app
 from .options import EdgeOptions, Json, NegativePrompt, Prompt, SettingOptions, TaskOptions, spread
 from .outcome import end_with
 from .recipes_app import recipes_app
+from .startup_app import service_app
 
 __all__ = ["app", "main"]
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(service_app, name="service")
 app.add_typer(keys_app, name="keys")
 
 
