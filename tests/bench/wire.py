@@ -15,7 +15,7 @@ to the worker, and by a relay three.
 ``pixels`` is when the layer's last byte is there, ``done`` when the daemon says that it is on the disk, too. What the disk
 itself takes stands beside it: plain ``write`` and ``fsync`` of a file of the same size, and of a small one.
 
-Then each target (P1 to P16 of the design) with its must and stretch value. Exit code 1 if a must value is missed.
+Each part ends with its targets (P1 to P16 of the design), their must and stretch values. Exit code 1 if a must value is missed.
 """
 
 from __future__ import annotations
@@ -298,12 +298,12 @@ def main() -> int:
         folder = Path(tempfile.mkdtemp(prefix="ow-"))  # short: a Unix socket's path has little room
         print(f"{part}: load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors", flush=True)
         try:
-            verdicts += PARTS[part](folder, rounds, lambda text: print(text, flush=True))
+            found = PARTS[part](folder, rounds, lambda text: print(text, flush=True))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    print("targets")
-    for verdict in verdicts:
-        print(verdict)
+        for verdict in found:
+            print(verdict, flush=True)
+        verdicts += found
     print(summary(verdicts))
     return 0 if all(verdict.holds for verdict in verdicts) else 1
 

@@ -257,7 +257,8 @@ def _ping_all(loop: SelectorLoop, wires: list[Wire], count: int) -> list[float]:
         sent_at = perf_counter()
 
         def heard(envelope) -> None:
-            assert isinstance(envelope.message, Pong)
+            if not isinstance(envelope.message, Pong):
+                return  # what can be asked for has changed, which every session is told
             took.append((perf_counter() - sent_at) * 1000)
             begin(wire)
 
