@@ -112,6 +112,17 @@ def test_descriptors_used_again_do_not_confuse_clients(desk):
     assert len(set(peers)) == len(peers)
 
 
+def test_large_messages_are_taken_a_few_at_a_time(desk):
+    clients = [desk.client() for _ in range(6)]
+    half = bytes(8 * 1024 * 1024)
+    for client in clients:
+        client.send_multipart([half, half], copy=False)
+    turns = []
+    while sum(turns) < len(clients):
+        turns.append(len(desk.turn_until(desk.router.receive)))
+    assert max(turns) <= 2
+
+
 def test_a_client_that_does_not_read_is_blocked_and_gets_everything_later(desk):
     slow, quick = desk.client(), desk.client()
     slow.send(b"x")

@@ -293,6 +293,26 @@ def test_cancel_stops_a_running_job_and_the_next_one_works(artist):
     assert len(artist.editor.layers(document)) == 2
 
 
+def test_a_job_that_waits_says_its_place_and_once_that_is_known_how_long_it_will_take(artist):
+    document = artist.open()
+    select(artist, document)
+    slow = Fill(prompt="steps=400 delay=0.05")
+    first = artist.wait(artist.ask(slow), JobPhase.RUNNING)
+    second, third = artist.ask(variants=2), artist.ask(variants=2)
+    assert artist.loop.run_until(lambda: third.position == 2, WAIT_S)
+    assert third.sentence == "Fill: waiting for its turn, 2 ahead."
+    artist.controller.cancel(first.job_id)
+    artist.wait(second)
+    artist.wait(third)
+    artist.wait(artist.ask(slow), JobPhase.RUNNING)
+    last = artist.ask(variants=2)
+    assert artist.loop.run_until(lambda: last.time_left_s is not None or last.phase.is_final, 2 * WAIT_S)
+    assert last.sentence.startswith("Fill: waiting for its turn, 1 ahead, about ")
+    for job in artist.controller.jobs:
+        artist.controller.cancel(job.job_id)
+    assert artist.loop.run_until(lambda: artist.controller.is_settled, WAIT_S)
+
+
 def test_asked_again_and_again_only_the_newest_that_waits_is_done(artist):
     document = artist.open()
     select(artist, document)

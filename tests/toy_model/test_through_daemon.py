@@ -11,11 +11,13 @@ import pytest
 from tests.integration.daemon_process import DaemonProcess, daemon_environ
 from tests.toy_model.pictures import COLORS, NOTHING, THING, clouds, shows
 
+from overpaint_backend.durability.stories import What, read_stories
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import (
     Edges,
     Fill,
     GenerationSettings,
+    InspectDaemon,
     JobDone,
     JobFailed,
     JobVariant,
@@ -31,7 +33,7 @@ PLACE = Rect(12, 12, 40, 40)
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
+def daemon(tmp_path_factory):
     folder = tmp_path_factory.mktemp("toy")
     changes = {"OVERPAINT_MODELS_DIR": str(folder / "models"), "OMP_NUM_THREADS": "1"}
     subprocess.run(
@@ -40,7 +42,12 @@ def client(tmp_path_factory):
         check=True,
     )
     with DaemonProcess.start(folder, environ=changes) as daemon:
-        yield daemon.client()
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def client(daemon):
+    return daemon.client()
 
 
 def paint(client, name, prompt, *, seed, variants=8):
@@ -89,6 +96,21 @@ def test_each_word_is_followed_in_38_of_40_seeds(client, prompt, word):
     layers = [layer for seed in range(0, 40, 8) for layer in paint(client, prompt, prompt, seed=seed)]
     assert len(layers) == 40
     assert count(layers, word) >= 38
+
+
+@pytest.mark.timeout(300)
+def test_the_first_job_of_a_second_editor_loads_nothing(daemon, client):
+    paint(client, "one-editor", "a red disc", seed=1, variants=1)
+    worker, restarts = daemon.worker().pid, client.ask(InspectDaemon()).worker_restarts
+    paint(daemon.client(), "another-editor", "a red disc", seed=2, variants=1)
+    assert (daemon.worker().pid, client.ask(InspectDaemon()).worker_restarts) == (worker, restarts)
+    stories = read_stories(daemon.folder / "state" / "stories.sqlite")
+    (story,) = [story for story in stories if story.job_id.startswith("another-editor")]
+    told = {entry.what for entry in story.entries}
+    assert What.STARTED in told and What.DONE in told
+    assert not told & {What.LOADING, What.LOADED, What.UNLOADED_OTHERS}, "0 bytes of weights"
+    loaders = [story for story in stories if What.LOADED in {entry.what for entry in story.entries}]
+    assert len(loaders) == 1, "what is loaded is told"
 
 
 @pytest.mark.timeout(300)

@@ -36,6 +36,7 @@ REMOTE_DOMAIN = "overpaint.remote"
 """ZAP domain of what other machines connect to."""
 
 _MAX_MESSAGES_A_TURN = 64
+_MAX_BYTES_A_TURN = 32 * 1024 * 1024
 _LAST_LINGER_MS = 500
 _HANDSHAKE_MS = 10_000
 _REFUSALS = (
@@ -146,9 +147,14 @@ class Router:
         self.socket.bind(endpoint)
 
     def receive(self) -> list[Incoming]:
-        """The messages that have come, up to a number that leaves time for the rest of the loop."""
+        """The messages that have come, up to what leaves time for the rest of the loop, and memory for what is let in."""
         incoming: list[Incoming] = []
-        while len(incoming) < _MAX_MESSAGES_A_TURN and is_readable(self.socket):
+        byte_length = 0
+        while (
+            len(incoming) < _MAX_MESSAGES_A_TURN
+            and byte_length < _MAX_BYTES_A_TURN
+            and is_readable(self.socket)
+        ):
             frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             peer, principal = frames[0].bytes, str(frames[0].get("User-Id"))
             # First hear who left, then note this connection: descriptors are used again, and the word about the
@@ -161,6 +167,7 @@ class Router:
             self._peers[descriptor] = peer, principal
             if self._may_speak(principal):
                 incoming.append(Incoming(peer, principal, tuple(frame.buffer for frame in frames[1:])))
+                byte_length += sum(map(len, incoming[-1].frames))
             else:
                 _hang_up(descriptor)
         return incoming
