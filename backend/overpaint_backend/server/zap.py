@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 def is_readable(socket: zmq.Socket[bytes]) -> bool:
     """Whether a message waits. Asking costs a sixth of the exception that says that there is none."""
-    return bool(socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
 class Authenticator:
