@@ -8,6 +8,9 @@ from PIL import Image
 
 from overpaint_protocol.geometry import Size
 
+from .mask import bounds, window
+from .raster import whole_pixels
+
 __all__ = ["bounded_size", "extend", "resize", "resize_known"]
 
 
@@ -20,15 +23,21 @@ def bounded_size(size: Size, max_pixels: int) -> Size:
 
 
 def resize(
-    picture: NDArray[np.float32], size: Size, resampling: Image.Resampling = Image.Resampling.BICUBIC
+    picture: NDArray[np.float32],
+    size: Size,
+    resampling: Image.Resampling = Image.Resampling.BICUBIC,
+    part: tuple[float, float, float, float] | None = None,
 ) -> NDArray[np.float32]:
-    """Scale a (H, W) or (H, W, C) float32 array to ``size``; without rounding, and without clipping."""
-    if picture.shape[:2] == (size.height, size.width):
+    """Scale a (H, W) or (H, W, C) float32 array to ``size``; without rounding, and without clipping.
+
+    ``part`` is left, top, right and bottom of what to scale, None for all; what is beside it plays in as in a whole.
+    """
+    if part is None and picture.shape[:2] == (size.height, size.width):
         return picture
     if picture.ndim == 2:
         plane = Image.fromarray(np.ascontiguousarray(picture))
-        return np.asarray(plane.resize((size.width, size.height), resampling))
-    planes = [resize(picture[..., channel], size, resampling) for channel in range(picture.shape[2])]
+        return np.asarray(plane.resize((size.width, size.height), resampling, part))
+    planes = [resize(picture[..., channel], size, resampling, part) for channel in range(picture.shape[2])]
     return np.stack(planes, axis=-1)
 
 
@@ -50,9 +59,9 @@ def resize_known(
         any.
     """
     if rgb.shape[:2] == (size.height, size.width):
-        return np.where(known[..., None], rgb, np.float32(0)), known
+        return _only(rgb, known), known
     share = resize(known.astype(np.float32), size, Image.Resampling.BOX)
-    total = resize(np.where(known[..., None], rgb, np.float32(0)), size, Image.Resampling.BOX)
+    total = resize(_only(rgb, known), size, Image.Resampling.BOX)
     known_small = share >= min_share
     if not known_small.any():
         known_small = share > 0
@@ -67,10 +76,25 @@ def extend(rgb: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.flo
         rgb: (H, W, 3) float32.
         known: (H, W) bool, true at least once.
     """
-    height, width = known.shape
-    if known.all():
+    unknown = ~known
+    box = bounds(unknown)
+    if box is None:
         return rgb
+    height, width = known.shape
     half = Size((width + 1) // 2, (height + 1) // 2)
     coarse = extend(*resize_known(rgb, known, half, min_share=1e-3))
-    rest = resize(coarse, Size(width, height), Image.Resampling.BILINEAR)
-    return np.where(known[..., None], rgb, rest)
+    across, down = half.width / width, half.height / height
+    below = (box.left * across, box.top * down, box.right * across, box.bottom * down)
+    rest = resize(coarse, box.size, Image.Resampling.BILINEAR, below)
+    result = rgb.copy()
+    near = window(box)
+    np.copyto(whole_pixels(result[near]), whole_pixels(rest), where=unknown[near])
+    return result
+
+
+def _only(rgb: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A copy with 0 where nothing is known."""
+    copy = rgb.copy()
+    pixels = whole_pixels(copy)
+    np.copyto(pixels, np.zeros((), pixels.dtype), where=~known)
+    return copy
