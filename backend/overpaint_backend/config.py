@@ -48,6 +48,7 @@ class DaemonSettings:
     disk_s: how long writing down what is not yet on the disk may take at the end.
     log_bytes: largest log file. old_logs: how many of them are kept beside the newest.
     heartbeat_s: interval of ZMTP's PING to clients; three without an answer end the connection.
+    metrics: where metrics for Prometheus are served, an address of the loopback and a port; None for nowhere.
     listen: the address other machines reach the daemon at, ``tcp://ADDRESS:PORT``; empty for none.
     remote_heartbeat_s: interval of ZMTP's PING to other machines. They tell from it whether the link is alive.
     remote_silence_s: how long after a PING another machine may be silent. Long enough for a frame over a slow link.
@@ -90,6 +91,7 @@ class DaemonSettings:
     disk_s: float = 10.0
     log_bytes: int = 2_000_000
     old_logs: int = 3
+    metrics: tuple[str, int] | None = None
     heartbeat_s: float = 5.0
     listen: str = ""
     remote_heartbeat_s: float = 1.0

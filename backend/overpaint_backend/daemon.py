@@ -18,6 +18,7 @@ from .durability.stories import StoryBook
 from .energy import EnergyMeter, installed_sources
 from .executors.base import WorkerSettings
 from .executors.process import ProcessExecutor
+from .metrics import Counts, MetricsServer, Snapshot
 from .recipes.offer import RecipeBook
 from .recipes.store import RecipeStore
 from .remote.keys import AllowList, own_key
@@ -25,12 +26,15 @@ from .server.chronicle import Chronicle
 from .server.descriptors import DescriptorLimit
 from .server.entrance import Entrance
 from .server.hosting import host, until_signalled
+from .server.report import make_report
 from .server.router import CLIENT_DOMAIN, REMOTE_DOMAIN
 from .server.service import Service
+from .server.sessions import LOCAL
 
 __all__ = ["run_daemon"]
 
 _RETRY_MS = 5
+_PUBLISH_S = 1.0
 
 _log = logging.getLogger("overpaint_backend.daemon")
 
@@ -41,13 +45,22 @@ def run_daemon(settings: DaemonSettings) -> int:
     Returns:
         The exit code: 0 after an ordered end, 1 if it could not start; the reason is on standard error.
     """
-    return host(settings, lambda: _Daemon(settings).serve())
+
+    def serve() -> None:
+        metrics = None if settings.metrics is None else MetricsServer(settings.metrics)
+        try:
+            _Daemon(settings, metrics).serve()
+        finally:
+            if metrics is not None:
+                metrics.close()
+
+    return host(settings, serve)
 
 
 class _Daemon:
     """Everything a running daemon holds."""
 
-    def __init__(self, settings: DaemonSettings) -> None:
+    def __init__(self, settings: DaemonSettings, metrics: MetricsServer | None) -> None:
         self._settings = settings
         self._next_tick = 0.0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -66,6 +79,8 @@ class _Daemon:
                 idle_unload_s=settings.idle_unload_s, pace_path=str(settings.pace_path)
             ),
         )
+        self._metrics = metrics
+        self._published_at = float("-inf")
         self._archive = Archive(str(settings.jobs_dir))
         self._keeper = Keeper(settings.jobs_dir, self._archive)
         self._stories = StoryBook(settings.stories_path, settings.keep_s)
@@ -136,6 +151,15 @@ class _Daemon:
         if now >= self._next_tick:  # with many sessions it is more work than most messages
             self._next_tick = now + self._settings.tick_s / 2
             self._service.tick(now)
+            self._publish(now)
+
+    def _publish(self, now: float) -> None:
+        if self._metrics is None or now - self._published_at < _PUBLISH_S:
+            return
+        self._published_at = now
+        tally = self._service.chronicle.tally
+        counts = Counts(dict(tally.submitted), dict(tally.ended), tally.variants, dict(tally.engine_s))
+        self._metrics.publish(Snapshot(make_report(self._service, LOCAL, now), counts))
 
     def _say_goodbye(self) -> None:
         """Tell the clients, and give those that read a moment to hear it."""

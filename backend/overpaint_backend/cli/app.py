@@ -183,13 +183,20 @@ def serve(
     on_every_address: Annotated[
         bool, typer.Option("--on-every-address", help="Allow --listen at every address of this machine.")
     ] = False,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Serve metrics for Prometheus to this machine, such as at 127.0.0.1:9187.",
+            metavar="127.0.0.1:PORT",
+        ),
+    ] = "",
 ) -> None:
     """Run the daemon that editors talk to, in the foreground."""
 
     def run() -> int:
         from .serve import run_serve
 
-        return run_serve(idle_exit, listen, on_every_address=on_every_address)
+        return run_serve(idle_exit, listen, on_every_address=on_every_address, metrics=metrics)
 
     end_with(run, as_json=False)
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 __all__ = ["run_serve"]
 
 
-def run_serve(idle_exit_s: float | None, listen: str = "", *, on_every_address: bool = False) -> int:
+def run_serve(
+    idle_exit_s: float | None, listen: str = "", *, on_every_address: bool = False, metrics: str = ""
+) -> int:
     """Run the daemon until it is told to stop; returns its exit code.
 
     Raises:
-        RequestError: ``listen`` is not empty and no address to listen at, or means all of them without ``on_every_address``.
+        RequestError: ``listen`` is not empty and no address to listen at, or means all of them without ``on_every_address``;
+            ``metrics`` is not empty and no address of the loopback.
     """
+    from dataclasses import replace
+
     from overpaint_backend.config import DaemonSettings
     from overpaint_backend.daemon import run_daemon
+    from overpaint_backend.metrics import loopback_address
     from overpaint_backend.remote.addresses import listen_address
 
     address = listen_address(listen, on_every_address=on_every_address) if listen else ""
-    return run_daemon(DaemonSettings.from_environment(idle_exit_s=idle_exit_s, listen=address))
+    settings = DaemonSettings.from_environment(idle_exit_s=idle_exit_s, listen=address)
+    return run_daemon(replace(settings, metrics=loopback_address(metrics) if metrics else None))
