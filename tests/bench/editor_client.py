@@ -198,7 +198,9 @@ class Wire:
         """Say hello and wait for the welcome."""
         assert self.loop.run_until(lambda: self.is_ready or self.error is not None, WAIT_S)
         assert self.error is None, self.error
-        return self.ask(hello()).message
+        welcome = self.ask(hello()).message
+        assert isinstance(welcome, Welcome), welcome
+        return welcome
 
     def send(self, message: object, payload: tuple[Bytes, ...] = ()) -> str:
         """Queue a message; returns its id."""

@@ -49,6 +49,13 @@ class RawEcho:
         assert sum(len(frame) for frame in frames) == picture.image_bytes
         return took_ms
 
+    def ping_ms(self) -> float:
+        """Send a little and get nothing but the word back."""
+        begun_at = time.perf_counter()
+        self._socket.send_multipart([b"1", b"ping"])
+        self._socket.recv_multipart()
+        return (time.perf_counter() - begun_at) * 1000
+
     def close(self) -> None:
         """End both."""
         self._socket.close()
