@@ -198,6 +198,11 @@ def test_a_key_that_is_revoked_while_the_relay_runs_is_told_to_the_editor(far, t
         wait_cut_off(client)
         error = wait_until(lambda: denied_by(relay), "the key is refused")
         assert "does not accept this machine's key" in error.message
+        picture = tmp_path / "in.png"
+        Image.new("RGB", (40, 30)).save(picture)
+        fill = overpaint(relay, "fill", picture, "--prompt", "a boat", "--out", tmp_path / "out.png")
+        assert fill.returncode == 1, "it does not wait for ever"
+        assert "does not accept this machine's key" in fill.stderr
         assert relay.process.poll() is None, "it may be let in again"
 
 
@@ -256,6 +261,7 @@ def test_the_command_line_waits_out_a_link_that_dies_and_gets_its_picture_once(f
     assert fill.returncode == 0, complaints
     assert Image.open(out).getpixel((38, 15)) == (245, 235, 225)
     assert far.log.count(": fill by test-invert") == before + 1, "it was asked for once"
+    assert "delay=0.1" not in far.log + fragile.log, "prompts are private"
 
 
 def test_a_daemon_that_is_not_there_is_told_and_found_when_it_comes(tmp_path):
