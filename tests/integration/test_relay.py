@@ -12,6 +12,8 @@ from tests.integration.relays import OVERPAINT, CuttableLink, RelayProcess
 from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.remote.keys import KeyPair
+from overpaint_protocol import connection
+from overpaint_protocol.errors import DaemonStopped
 from overpaint_protocol.messages import (
     DaemonReport,
     ErrorReply,
@@ -134,7 +136,8 @@ def test_status_says_that_it_is_a_relay_and_stop_leaves_the_daemon_alone(far, tm
         assert f"passed on to {far.info.remote}" in doctor.stdout
         relay.client().send(ShutDown())
         assert relay.process.wait(30) == 0
-        assert not relay.connection_path.exists()
+        with pytest.raises(DaemonStopped):  # nothing starts a daemon here before it is asked for
+            connection.find([relay.connection_path])
     assert isinstance(far.client().welcome, Welcome)
 
 
