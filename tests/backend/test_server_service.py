@@ -706,6 +706,23 @@ def test_the_report_tells_about_worker_and_sessions(daemon):
     assert (session.editor, session.connected, session.queued, session.running) == ("Test", True, 1, 1)
 
 
+def test_the_report_tells_other_principals_of_themselves_alone(daemon):
+    daemon.principals[b"B"] = "laptop"
+    daemon.hello(b"B", "bert", editor="Guest")
+    daemon.send(b"A", submit("failing"), pixels())
+    daemon.worker(RunOver(run=1, error=ErrorInfo.of(EngineError("It failed."))))
+    daemon.send(b"A", submit("running"), pixels())
+    daemon.send(b"B", submit("waiting"), pixels())
+    guests = only(daemon.send(b"B", InspectDaemon()), DaemonReport)
+    assert [session.editor for session in guests.sessions] == ["Guest"]
+    assert [(job.editor, job.state, job.position) for job in guests.jobs] == [("Guest", JobState.QUEUED, 1)]
+    assert guests.failures == ()
+    owners = only(daemon.send(b"A", InspectDaemon()), DaemonReport)
+    assert [(job.editor, job.position) for job in owners.jobs] == [("Test", 0), ("Guest", 1)]
+    assert [failure.code for failure in owners.failures] == ["engine.failed"]
+    assert 0 < guests.kept_bytes < owners.kept_bytes
+
+
 def test_shutting_down_tells_everybody_and_leaves_what_is_unfinished_to_the_next(daemon):
     daemon.hello(b"B", "bo")
     daemon.send(b"B", submit(), pixels())
