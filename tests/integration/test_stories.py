@@ -210,3 +210,16 @@ def test_a_book_that_cannot_be_written_stops_nobody(tmp_path, caplog):
     book.close()
     assert "have gaps" in caplog.text
     assert not path.exists()
+
+
+def test_the_story_of_a_job_that_was_replaced_says_so(own_daemon):
+    client = own_daemon.client()
+    client.submit("slow", prompt="steps=400 delay=0.05")
+    client.submit("older", slot="live")
+    client.submit("newer", slot="live")
+    wait_until(lambda: "cancelled" in whats(own_daemon, "older"), "the story has its end")
+    assert (
+        "its client asked for a newer job in its place"
+        in overpaint(own_daemon, "doctor", "--story", "older").stdout
+    )
+    client.ask(CancelJob(job_id="slow"))

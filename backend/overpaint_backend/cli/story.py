@@ -154,6 +154,8 @@ def sentence(entry: Entry) -> str:
         case What.DONE:
             return "Done: all variants are there."
         case What.CANCELLED:
+            if "replaced" in facts:
+                return "Cancelled before it began: its client asked for a newer job in its place."
             return "Cancelled, as its client asked."
         case What.FAILED:
             return f"It failed ({_text(facts, 'code')}). {_what_code_means(facts)}"

@@ -79,6 +79,7 @@ class What(StrEnum):
     """attempts, state"""
     DONE = "done"
     CANCELLED = "cancelled"
+    """because; replaced (1) if a newer job took its place"""
     FAILED = "failed"
     """code, because"""
     ACKNOWLEDGED = "acknowledged"

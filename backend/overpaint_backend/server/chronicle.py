@@ -130,7 +130,10 @@ class Chronicle:
                 code = "" if instruction.error is None else instruction.error.code
                 operation = job.request.operation.type
                 self.tally.end(operation, job.engine, instruction.state, code, self._wall())
-                self.note(job, _ENDS[instruction.state], because=because, **({"code": code} if code else {}))
+                facts: dict[str, Fact] = {"code": code} if code else {}
+                if job.replaced_by is not None:
+                    facts["replaced"] = 1
+                self.note(job, _ENDS[instruction.state], because=because, **facts)
             case _:
                 pass
 
