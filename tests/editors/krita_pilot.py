@@ -107,6 +107,11 @@ class Pilot:
             if label.objectName().startswith("overpaint_")
         }
 
+    def job_sentences(self) -> list[str]:
+        """What the rows of the jobs say."""
+        labels = self.docker.findChildren(QLabel, "overpaint_job_sentence")
+        return [label.text() for label in labels if label.isVisible()]
+
     def wait_for_engines(self, seconds: float = 60.0) -> list[str]:
         """Wait until the engine picker is filled; returns what it offers."""
         box = self.widget("engine")

@@ -303,6 +303,31 @@ result = dict(running=running, sentence=sentence, cancelled=cancelled, texts=pil
 
 
 @pytest.mark.alone
+def test_a_job_that_waits_shows_its_place_in_the_queue(krita: KritaDriver) -> None:
+    result = _run(
+        krita,
+        """
+pilot.create(128, 128)
+pilot.select_ellipse(30, 30, 60, 60, 4)
+pilot.choose_engine("test-invert")
+pilot.widget("prompt").setPlainText("steps=400 delay=0.05")
+pilot.press("fill")
+running = wait_until(lambda: any("%" in sentence for sentence in pilot.job_sentences()), 20.0)
+pilot.press("fill")
+waiting = wait_until(lambda: any(", 1 ahead" in sentence for sentence in pilot.job_sentences()), 20.0)
+sentences = pilot.job_sentences()
+for _ in range(2):
+    pilot.press("cancel")
+    spin(0.5)
+pilot.widget("prompt").clear()
+result = dict(running=running, waiting=waiting, sentences=sentences, left=pilot.job_sentences())
+""",
+    )
+    assert result["running"], result
+    assert result["waiting"], result
+    assert result["left"] == [], result
+
+
 def test_krita_stays_responsive_with_a_large_picture(krita: KritaDriver) -> None:
     """4096 × 4096 pixels are read, sent, filled, received and inserted while a timer watches the event loop."""
     result = _run(
