@@ -5,7 +5,8 @@
 A real daemon with a real worker and the engine for tests serves a few sessions, each with one small job after the other: most
 are done and acknowledged, some are cancelled while they wait or run, some fail. Memory of daemon and worker is read every
 few jobs; after the first tenth, which warms up, a line is fitted through it by least squares, and its slope is what a
-thousand jobs leave behind. At the end the descriptors are what they were, the spool has no file and the journal no row.
+thousand jobs leave behind. At the end no more descriptors are open than at the least before, the spool has no file and the
+journal no row.
 Linux only.
 """
 
@@ -123,7 +124,8 @@ def soak(folder: Path, jobs: int, lanes: int = 4, say=lambda text: None) -> Repo
                 if count % _SAMPLE_JOBS == 0 and count >= jobs * _WARM_UP_FRAC:
                     for name, pid in pids.items():
                         samples[name].append((count, rss_bytes([pid]) / 2**20))
-                        files.setdefault(name, open_files(pid))
+                        # The least: a file may just be open that is being written.
+                        files[name] = min(files.get(name, 1 << 20), open_files(pid))
                 if count % 1000 == 0:
                     say(f"  {count} jobs")
                 count += 1
@@ -154,7 +156,7 @@ def soak(folder: Path, jobs: int, lanes: int = 4, say=lambda text: None) -> Repo
         report.faults.append(f"the journal has rows of {len(rows)} jobs")
     journal.close()
     for name, (before, after) in report.files.items():
-        if before != after:
+        if after > before:
             report.faults.append(f"the {name} has {after} descriptors open, {before} before")
     if sum(report.ends.values()) != jobs:
         report.faults.append(f"{sum(report.ends.values())} ends of {jobs} jobs")
