@@ -113,7 +113,7 @@ def check_flood(folder, small, large):
         accepted, codes = verdict
         assert 0 < accepted < small + 2 * large
         assert codes == {"capacity.busy"}
-        assert len(positions) > 10
+        assert len(positions) > 2, "asked in the middle of it"
         # what runs, and the flooder's next one where it has had no more of the worker than the victim
         assert max(positions) <= 2
         assert max(growths) <= 1.1 * (cap + large_bytes)
