@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sqlite3
 
 import pytest
 from tests.backend.keepers import SteppedDisk
 from tests.backend.scripted_daemon import SETTINGS, Daemon, pixels, submit, variant
 
-from overpaint_backend.durability.journal import FORMAT, Journal
 from overpaint_backend.durability.keeper import Keeper
 from overpaint_backend.executors.base import RunOver
 from overpaint_backend.server.handlers import OPERATIONS, Operation, Permission
@@ -177,32 +175,3 @@ def test_another_principal_needs_a_hello_too(worlds):
         (refused,) = there.answers(kind, is_greeted=False)
         assert refused.error.code == "protocol.hello_expected"
     assert isinstance(there.answers(Hello, is_greeted=False)[0], Welcome)
-
-
-def test_a_journal_of_the_first_format_is_the_daemons_own_users(tmp_path):
-    with sqlite3.connect(tmp_path / "journal") as old:
-        old.executescript(
-            """
-            CREATE TABLE part (job INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, digest BLOB NOT NULL,
-                               PRIMARY KEY (job, name)) WITHOUT ROWID;
-            CREATE TABLE taken (session TEXT NOT NULL, job TEXT NOT NULL, at_s REAL NOT NULL,
-                                PRIMARY KEY (session, job)) WITHOUT ROWID;
-            CREATE TABLE time (id INTEGER PRIMARY KEY CHECK (id = 1), elapsed_s REAL NOT NULL, wall_s REAL NOT NULL);
-            INSERT INTO taken VALUES ('anna', 'job-1', 3.5);
-            INSERT INTO time VALUES (1, 1.0, 2.0);
-            PRAGMA user_version = 1;
-            """
-        )
-    old.close()
-    for _ in range(2):
-        journal = Journal(tmp_path / "journal")
-        (taken,) = journal.taken()
-        assert (taken.principal, taken.session_id, taken.job_id, taken.at_s) == (
-            "local",
-            "anna",
-            "job-1",
-            3.5,
-        )
-        assert journal._database.execute("PRAGMA user_version").fetchone() == (FORMAT,)
-        assert journal.time.elapsed_s == 1.0
-        journal.close()

@@ -21,31 +21,19 @@ from overpaint_protocol.messages import JobId, SessionId
 
 from .orders import Attempts, Ended, KeptTimeNote, Made, Order, Part, Taken
 
-__all__ = ["FORMAT", "Journal", "JournalDamaged"]
+__all__ = ["Journal", "JournalDamaged"]
 
-FORMAT = 2
+_FORMAT = 1
 """SQLite's ``user_version``: how the tables below are laid out."""
-
-_TAKEN = """
-CREATE TABLE taken (principal TEXT NOT NULL, session TEXT NOT NULL, job TEXT NOT NULL, at_s REAL NOT NULL,
-                    PRIMARY KEY (principal, session, job)) WITHOUT ROWID;"""
 
 _TABLES = f"""
 CREATE TABLE part (job INTEGER NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL, digest BLOB NOT NULL,
                    PRIMARY KEY (job, name)) WITHOUT ROWID;
-{_TAKEN}
+CREATE TABLE taken (principal TEXT NOT NULL, session TEXT NOT NULL, job TEXT NOT NULL, at_s REAL NOT NULL,
+                    PRIMARY KEY (principal, session, job)) WITHOUT ROWID;
 CREATE TABLE time (id INTEGER PRIMARY KEY CHECK (id = 1), elapsed_s REAL NOT NULL, wall_s REAL NOT NULL);
-PRAGMA user_version = {FORMAT};
+PRAGMA user_version = {_FORMAT};
 """
-
-_FROM_1 = f"""
-ALTER TABLE taken RENAME TO taken_1;
-{_TAKEN}
-INSERT INTO taken SELECT 'local', session, job, at_s FROM taken_1;
-DROP TABLE taken_1;
-PRAGMA user_version = {FORMAT};
-"""  # noqa: S608 - nothing but the constants above
-"""Format 1 knew the daemon's own user only."""
 
 _CLASSES: dict[str, type] = {"order": Order, "attempts": Attempts, "made": Made, "ended": Ended}
 
@@ -151,10 +139,8 @@ class Journal:
             (version,) = self._run("PRAGMA user_version").fetchone()
             if version == 0 and not self._run("SELECT 1 FROM sqlite_schema").fetchone():
                 self._run_all(_TABLES)
-            elif version == 1:
-                self._run_all(_FROM_1)
-            elif version != FORMAT:
-                raise JournalDamaged(f"its format is {version}, not {FORMAT}")
+            elif version != _FORMAT:
+                raise JournalDamaged(f"its format is {version}, not {_FORMAT}")
             for table in ("part", "taken", "time"):
                 self._run(f"SELECT * FROM {table} LIMIT 1").close()  # noqa: S608 - names from the line above
         except sqlite3.OperationalError as error:
