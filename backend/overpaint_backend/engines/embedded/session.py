@@ -1,8 +1,11 @@
-"""One fill after another with the embedded engine: draft, field, detail, and how far it is."""
+"""One fill after another with the embedded engine: drafts, fields, a choice, detail, and how far it is."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -14,9 +17,10 @@ from overpaint_backend.imaging.resample import extend
 from overpaint_protocol.errors import NothingToSample, UnsupportedOperation
 
 from .detail import copy_detail
-from .field import search
-from .patches import PATCH_RADIUS_PX, whole
+from .field import Field, search
+from .patches import PATCH_RADIUS_PX, touching, whole
 from .picture import Picture, choose_window, shrink_factor, vary
+from .texture import strangeness
 
 __all__ = ["EmbeddedSession"]
 
@@ -27,16 +31,37 @@ _MAX_DRAFT_PIXELS = 1_000_000
 _MAX_DRAFT_HOLE_PIXELS = 100_000
 """Time goes mostly into the draft's masked pixels; a cancel is not heard while it is painted."""
 
-_MAX_SKETCH_PIXELS = 25_000
+_COARSENESS = (3, 2, 1)
+"""How many times smaller than the working resolution the drafts are, the quickest first."""
 
-_SKETCHED = 0.1
-_DRAFTED = 0.6
-_FOUND = 0.9
+_COARSENESS_SHARES = tuple(each**-2 / sum(every**-2 for every in _COARSENESS) for each in _COARSENESS)
+
+_COARSER = 1.1
+"""What each step of coarseness multiplies strangeness by: detail is lost, so a coarser draft has to be better by more than
+chance."""
+
+_CHOSEN = 0.85
+_FOUND = 0.95
 _DETAILED = 0.99
 """Shares of the time."""
 
+_TRY_DRAFTED = 0.6
+"""A draft's share of the time that it takes to try it."""
+
+_TRY_FOUND = 0.9
+"""The field's share of the rest, before a look at what comes of it."""
+
 # The library's seed is one per process.
 _library_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A draft at the working resolution, how strange it will look, and its field if it was found on the way."""
+
+    draft: NDArray[np.float32]
+    strangeness: float
+    field: Field | None
 
 
 class EmbeddedSession:
@@ -46,7 +71,7 @@ class EmbeddedSession:
         self._library = library
 
     def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
-        """Paint a sketch to look at, a draft, and the detail.
+        """Paint some drafts, choose one, and paint the detail.
 
         Raises:
             Cancelled: ``on_step`` did.
@@ -80,18 +105,23 @@ class EmbeddedSession:
         part = picture.crop(window)
         factor = shrink_factor(part, _MAX_DRAFT_PIXELS, _MAX_DRAFT_HOLE_PIXELS)
         work = vary(part.shrink(factor), seed)
-        sketch = work.shrink(shrink_factor(work, _MAX_SKETCH_PIXELS, _MAX_SKETCH_PIXELS))
-        if sketch is not work:
-            sketched = self._draft(sketch, seed)
-            on_step(Step(_SKETCHED, lambda: picture.paste(sketched, window)))
-        draft = self._draft(work, seed)
-        on_step(Step(_DRAFTED, lambda: picture.paste(draft, window)))
         if not whole(work.sources).any():
-            return picture.paste(draft, window)
-        field = search(draft, work, seed, lambda share: on_step(Step(_DRAFTED + (_FOUND - _DRAFTED) * share)))
-        filled = copy_detail(
-            part, draft, field, factor, lambda share: on_step(Step(_FOUND + (_DETAILED - _FOUND) * share))
-        )
+            return picture.paste(self._draft(work, seed), window)
+        best: _Try | None = None
+        start = 0.0
+        for coarseness, share in zip(_COARSENESS, _COARSENESS_SHARES, strict=True):
+            end = start + _CHOSEN * share
+            if coarseness == 1 or _keeps_hole(work, coarseness):
+                draft = self._draft(work.shrink(coarseness), seed)
+                drafted = start + _TRY_DRAFTED * (end - start)
+                on_step(Step(drafted, partial(picture.paste, best.draft if best else draft, window)))
+                tried = _try(draft, work, coarseness, seed, _between(on_step, drafted, end))
+                best = min(best or tried, tried, key=lambda each: each.strangeness)
+                on_step(Step(end, partial(picture.paste, best.draft, window)))
+            start = end
+        assert best is not None  # noqa: S101 - the last draft is as coarse as the working resolution
+        field = best.field or search(best.draft, work, seed, _between(on_step, _CHOSEN, _FOUND))
+        filled = copy_detail(part, best.draft, field, factor, _between(on_step, _FOUND, _DETAILED))
         return picture.paste(filled, window)
 
     def _draft(self, picture: Picture, seed: int) -> NDArray[np.float32]:
@@ -111,9 +141,40 @@ class EmbeddedSession:
         painted = np.clip(painted, copied.min(axis=0), copied.max(axis=0)).astype(np.float32) / np.float32(
             255
         )
-        painted = np.where(picture.hole[..., None], painted, clipped)
-        # What may not be read must not show in the softened colors and patches of its neighbors either.
-        return extend(painted, ~neither)
+        return _readable(np.where(picture.hole[..., None], painted, clipped), picture)
+
+
+def _try(
+    draft: NDArray[np.float32],
+    work: Picture,
+    coarseness: int,
+    seed: int,
+    on_share: Callable[[float], None],
+) -> _Try:
+    """See what would come of ``draft``, which is ``coarseness`` times smaller than ``work``, at the size of that."""
+    small = work.shrink(coarseness)
+    field = search(draft, small, seed, lambda share: on_share(_TRY_FOUND * share))
+    painted = _readable(copy_detail(work, draft, field, coarseness, lambda _: None), work)
+    strange = strangeness(painted, work) * _COARSER ** (coarseness - 1)
+    return _Try(draft, strange, field) if coarseness == 1 else _Try(painted, strange, None)
+
+
+def _readable(painted: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:
+    """``painted`` in [0, 1], without what may not be read, which must not show in its neighbors' softened colors either."""
+    return extend(np.clip(painted, 0, 1), picture.hole | picture.sources)
+
+
+def _keeps_hole(picture: Picture, coarseness: int) -> bool:
+    """False if parts of the hole are too thin to be left so many times smaller, or nothing is left to copy."""
+    small = picture.shrink(coarseness)
+    rows, columns = np.nonzero(picture.hole)
+    remains = touching(small.hole)[rows // coarseness, columns // coarseness].all()
+    return bool(remains) and bool(whole(small.sources).any())
+
+
+def _between(on_step: OnStep, start: float, end: float) -> Callable[[float], None]:
+    """What tells shares of a part of the work as fractions of the whole."""
+    return lambda share: on_step(Step(start + (end - start) * share))
 
 
 def _is_sparse(picture: Picture) -> bool:
