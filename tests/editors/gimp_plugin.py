@@ -18,10 +18,10 @@ _MARK = "RESULT "
 PRELUDE = """
 import json, struct
 RESULTS = {}
-def call(name, image, **arguments):
+def call(name, image, run_mode=Gimp.RunMode.NONINTERACTIVE, **arguments):
     procedure = Gimp.get_pdb().lookup_procedure(name)
     config = procedure.create_config()
-    config.set_property("run-mode", Gimp.RunMode.NONINTERACTIVE)
+    config.set_property("run-mode", run_mode)
     config.set_property("image", image)
     config.set_core_object_array("drawables", image.get_selected_layers())
     for key, value in arguments.items():

@@ -34,6 +34,7 @@ result = dict(arrived=arrived, names=[node.name() for node in pilot.layers()], j
     sizes=[node.bounds().width() for node in pilot.layers()])
 """
 
+# As by Filters > Repeat Last: somebody waits for it, while a script's jobs come after Krita's.
 _GIMP_FILLS = """
 import pathlib, time
 image = picture(80, 70)
@@ -42,7 +43,7 @@ pathlib.Path({folder!r}, "ready").touch()
 while not pathlib.Path({folder!r}, "go").exists():
     time.sleep(0.05)
 for number in range(3):
-    RESULTS["fill " + str(number)] = call("plug-in-overpaint-fill", image, prompt="gimp delay=0.05 steps=4",
+    RESULTS["fill " + str(number)] = call("plug-in-overpaint-fill", image, Gimp.RunMode.WITH_LAST_VALS, prompt="gimp delay=0.05 steps=4",
         engine="test-invert", protect_original=True)
 RESULTS["layers"] = tree(image)
 image.delete()
