@@ -7,10 +7,10 @@ Two kinds take turns, drawn from the seed, over the Unix socket and over TCP:
 * messages: a connection that has said hello sends every message of the protocol, and random bytes, changed in one to four
   places (bytes, lengths, whole frames lost, doubled or mixed); a changed ``job.submit`` may well be a valid one, and then
   it is run. ``daemon.shutdown`` is left out, since most of its changes mean the same;
-* streams: a whole connection, ZMTP greeting and PLAIN handshake with the right token, then messages, changed at any octet,
-  so that the mutations reach libzmq before, in and after its authentication.
+* streams: a whole connection, ZMTP greeting and PLAIN handshake with the right token, then messages, changed at any octet of
+  the first half or of the second, so that the mutations reach libzmq before, in and after its authentication.
 
-It fails if the daemon or its worker ends, if the log has a defect, if the daemon grows by more than 64 MiB, or if the
+It fails if connections of the first kind do not get in, if the daemon or its worker ends, if the log has a defect, if the daemon grows by more than 64 MiB, or if the
 99th percentile of the other client's pings exceeds 5 ms. The tests run a bounded number of frames and leave the time out.
 Linux only.
 """
@@ -21,6 +21,7 @@ import argparse
 import multiprocessing
 import random
 import secrets
+import select
 import shutil
 import socket
 import statistics
@@ -54,15 +55,19 @@ _STREAM_MESSAGES = 6
 _REPORT_FRAMES = 2000
 _QUIET_PINGS = 300
 _PAUSE_S = 0.002
+_WELCOME_S = 0.2
+"""For a connection whose first half was changed: it may wait for the rest of something."""
+_SEND_S = 10.0
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"PLAIN".ljust(20, b"\0") + bytes(32)
 
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. growth_bytes: of the daemon. quiet_ms, pings_ms: pings before and meanwhile. faults: sentences, none if all is well."""
+    """What came of it. admitted: connections that authentication let through. growth_bytes: of the daemon. quiet_ms, pings_ms: pings before and meanwhile. faults: sentences, none if all is well."""
 
     frames: int = 0
     connections: int = 0
+    admitted: int = 0
     growth_bytes: int = 0
     quiet_ms: list[float] = field(default_factory=list)
     pings_ms: list[float] = field(default_factory=list)
@@ -82,9 +87,11 @@ class Attacker:
     def __init__(self, info: ConnectionInfo, seed: int) -> None:
         self.frames = 0
         self.connections = 0
+        self.admitted = 0
         self._info = info
         self._chance = random.Random(seed)
-        self._opening = _GREETING + encode_hello(USERNAME, info.token) + encode_command(b"INITIATE", METADATA)
+        self._knock = _GREETING + encode_hello(USERNAME, info.token)
+        self._enter = encode_command(b"INITIATE", METADATA) + _message(framing.encode(hello(), id="h"))
 
     def attack(self) -> None:
         """One connection of either kind."""
@@ -96,23 +103,39 @@ class Attacker:
 
     def _messages(self) -> None:
         with self._connect() as sock:
-            sock.sendall(self._opening + _message(framing.encode(hello(), id="h")))
+            self._say(sock, self._knock, self._enter)
             for _ in range(_MESSAGES_A_CONNECTION):
                 sock.sendall(self._mutated_message())
                 self._drain(sock)
 
     def _stream(self) -> None:
-        data = bytearray(self._opening + _message(framing.encode(hello(), id="h")))
+        knock, data = bytearray(self._knock), bytearray(self._enter)
         self.frames += 3  # handshake and hello
         for _ in range(_STREAM_MESSAGES):
             frames = self._chance.choice(_SEEDS)
             self.frames += len(frames)
             data += _message(frames)
+        changed = self._chance.choice((knock, data))
         for _ in range(self._chance.randint(1, 4)):
-            self._mutate_stream(data)
+            self._mutate_stream(changed)
         with self._connect() as sock:
-            sock.sendall(data)
+            self._say(sock, knock, data)
             self._drain(sock)
+
+    def _say(self, sock: socket.socket, knock: bytes, rest: bytes) -> None:
+        """Send both halves. libzmq wants the second after its WELCOME only."""
+        sock.sendall(knock)
+        sock.settimeout(_WELCOME_S)
+        heard = b""
+        with suppress(TimeoutError):
+            while b"WELCOME" not in heard:
+                more = sock.recv(1 << 16)
+                if not more:
+                    return
+                heard += more
+            self.admitted += 1
+        sock.settimeout(_SEND_S)
+        sock.sendall(rest)
 
     def _mutated_message(self) -> bytes:
         if self._chance.random() < 0.1:
@@ -141,19 +164,18 @@ class Attacker:
         self.connections += 1
         endpoint = Endpoint.parse(self._chance.choice(self._info.endpoints))
         if endpoint.kind == "tcp":
-            sock = socket.create_connection((endpoint.host, endpoint.port), 10)
+            sock = socket.create_connection((endpoint.host, endpoint.port), _SEND_S)
         else:
             sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(10)
+            sock.settimeout(_SEND_S)
             sock.connect(endpoint.path)
         return sock
 
     @staticmethod
     def _drain(sock: socket.socket) -> None:
         """Read what has come, so that the daemon can go on answering."""
-        with suppress(BlockingIOError):
-            while sock.recv(1 << 16, socket.MSG_DONTWAIT):
-                pass
+        while select.select([sock], [], [], 0)[0] and sock.recv(1 << 16):
+            pass
 
 
 def _p99(values: list[float]) -> float:
@@ -176,8 +198,8 @@ def run_attacker(connection_path: str, seed: int, frames: int, pipe) -> None:
         attacker.attack()
         if attacker.frames - told >= _REPORT_FRAMES:
             told = attacker.frames
-            pipe.send((attacker.frames, attacker.connections, False))
-    pipe.send((attacker.frames, attacker.connections, True))
+            pipe.send((attacker.frames, attacker.connections, attacker.admitted, False))
+    pipe.send((attacker.frames, attacker.connections, attacker.admitted, True))
 
 
 def fuzz(folder: Path, frames: int, seed: int, say=lambda text: None) -> Report:
@@ -201,7 +223,7 @@ def fuzz(folder: Path, frames: int, seed: int, say=lambda text: None) -> Report:
         said_at = time.monotonic()
         while not is_over:
             while ours.poll():
-                report.frames, report.connections, is_over = ours.recv()
+                report.frames, report.connections, report.admitted, is_over = ours.recv()
             if not attacker.is_alive() and not ours.poll() and not is_over:
                 report.faults.append(f"the attacker failed with exit code {attacker.exitcode}")
                 break
@@ -223,6 +245,8 @@ def fuzz(folder: Path, frames: int, seed: int, say=lambda text: None) -> Report:
 
 
 def _check(daemon: DaemonProcess, worker: int, wire: Wire, report: Report) -> None:
+    if report.admitted < report.connections / 2:
+        report.faults.append(f"only {report.admitted} of {report.connections} connections got in")
     if daemon.worker().pid != worker:
         report.faults.append("the worker was replaced")
     logs = "".join(path.read_text(encoding="utf-8") for path in daemon.state.glob("daemon.log*"))
@@ -246,7 +270,7 @@ def main() -> int:
     started = time.monotonic()
     report = fuzz(folder, options.frames, options.seed, lambda text: print(text, flush=True))
     print(
-        f"{report.frames} frames in {report.connections} connections, seed {options.seed}, "
+        f"{report.frames} frames in {report.connections} connections, {report.admitted} of them let in, seed {options.seed}, "
         f"{time.monotonic() - started:.0f} s"
     )
     print(f"the daemon grew by {report.growth_bytes / 2**20:.1f} MiB (most: {MAX_GROWTH_BYTES >> 20})")
