@@ -50,14 +50,14 @@ MAX_GROWTH_BYTES = 64 << 20
 MAX_P99_MS = 5.0
 
 _SEEDS = [frames_of(m, payload) for m, payload in EXAMPLES.values() if not isinstance(m, ShutDown)]
-_MESSAGES_A_CONNECTION = 500
+_MESSAGES_A_CONNECTION = 50
 _STREAM_MESSAGES = 6
 _REPORT_FRAMES = 2000
 _QUIET_PINGS = 300
 _PAUSE_S = 0.002
-_WELCOME_S = 0.2
-"""For a connection whose first half was changed: it may wait for the rest of something."""
-_SEND_S = 10.0
+_PATIENCE_S = 10.0
+_SPOILED_WELCOME_S = 0.05
+"""Where the first half was changed: libzmq may wait for the rest of something."""
 _GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"PLAIN".ljust(20, b"\0") + bytes(32)
 
 
@@ -125,7 +125,7 @@ class Attacker:
     def _say(self, sock: socket.socket, knock: bytes, rest: bytes) -> None:
         """Send both halves. libzmq wants the second after its WELCOME only."""
         sock.sendall(knock)
-        sock.settimeout(_WELCOME_S)
+        sock.settimeout(_PATIENCE_S if knock == self._knock else _SPOILED_WELCOME_S)
         heard = b""
         with suppress(TimeoutError):
             while b"WELCOME" not in heard:
@@ -134,7 +134,7 @@ class Attacker:
                     return
                 heard += more
             self.admitted += 1
-        sock.settimeout(_SEND_S)
+        sock.settimeout(_PATIENCE_S)
         sock.sendall(rest)
 
     def _mutated_message(self) -> bytes:
@@ -164,10 +164,10 @@ class Attacker:
         self.connections += 1
         endpoint = Endpoint.parse(self._chance.choice(self._info.endpoints))
         if endpoint.kind == "tcp":
-            sock = socket.create_connection((endpoint.host, endpoint.port), _SEND_S)
+            sock = socket.create_connection((endpoint.host, endpoint.port), _PATIENCE_S)
         else:
             sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(_SEND_S)
+            sock.settimeout(_PATIENCE_S)
             sock.connect(endpoint.path)
         return sock
 
