@@ -35,7 +35,7 @@ CLIENT_DOMAIN = "overpaint.clients"
 REMOTE_DOMAIN = "overpaint.remote"
 """ZAP domain of what other machines connect to."""
 
-_MAX_MESSAGES_A_TURN = 64
+_MAX_MESSAGES_A_TURN = 16
 _MAX_BYTES_A_TURN = 8 * 1024 * 1024
 _LAST_LINGER_MS = 500
 _HANDSHAKE_MS = 10_000
