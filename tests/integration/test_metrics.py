@@ -8,12 +8,11 @@ import urllib.error
 import urllib.request
 
 import pytest
+from prometheus_client import parser
 from tests.integration.daemon_process import DaemonProcess, daemon_environ, free_port, wait_until
 
 from overpaint_backend.metrics import loopback_address
 from overpaint_protocol.errors import RequestError
-
-parser = pytest.importorskip("prometheus_client.parser", reason="the extra [metrics] is not installed")
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def host(settings: DaemonSettings, serve: Callable[[], None]) -> int:
     except (OSError, zmq.ZMQError) as error:
         where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
         sys.stderr.write(
-            f"The daemon cannot start: {where}{error.strerror}. “overpaint doctor” says more; {STATE_DIR_VARIABLE} and "
+            f"Overpaint cannot start: {where}{error.strerror}. “overpaint doctor” says more; {STATE_DIR_VARIABLE} and "
             f"{RUNTIME_DIR_VARIABLE} choose other folders.\n"
         )
         return 1
@@ -108,7 +108,7 @@ def _only_one(settings: DaemonSettings) -> Iterator[None]:
         pid = _lock_owner(settings.pid_path)
         who = f"in process {pid}" if pid else "and is just starting"
         raise DaemonError(
-            f"Overpaint's daemon already runs {who}. Stop it with “overpaint stop” to start another."
+            f"Overpaint's daemon or relay already runs {who}. Stop it with “overpaint stop” to start another."
         ) from None
     try:
         settings.connection_path.unlink(missing_ok=True)
