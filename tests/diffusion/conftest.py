@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 
 import pytest
@@ -38,6 +39,9 @@ def toy(models_dir):
         store = ModelStore(models_dir)
         if not store.has(f"toy-{family_id}"):
             install_toy(models_dir, family_id)
+            # What its libraries brought stays, too (see tests/conftest.py).
+            gc.collect()
+            gc.freeze()
         return store.get(f"toy-{family_id}")
 
     return install

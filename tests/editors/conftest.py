@@ -19,6 +19,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(_HERE) and "editor_root" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.editor)
             item.add_marker(pytest.mark.timeout(2 * ANSWER_S))
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests that share an editor, and so one worker of pytest: those of a file in one root, or those with models."""
+    if "model_daemon" in getattr(item, "fixturenames", ()):
+        return item.path.stem
+    return f"{item.path.stem}-{item.callspec.params['editor_root']}"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.fixture(scope="session", params=["trixie", "sid"])
