@@ -69,28 +69,35 @@ class SteppedDisk:
         self.todo = deque()
         self.steps = 0
 
-    def submit(self, work, then):
-        self.todo.append((work, then))
+    def submit(self, work, then=None, flush=None, *, is_long=False):
+        self.todo.append((work, then, flush))
         if self.is_prompt:
             self.finish()
 
     def submit_last(self, work):
-        self.submit(work, lambda outcome: None)
+        self.submit(work)
 
     def step(self):
         """Do one piece of work and what follows from it."""
-        work, then = self.todo.popleft()
+        work, then, flush = self.todo.popleft()
         self.steps += 1
         failure = self.failures.popleft() if self.failures else None
+        outcome = self._outcome(work, failure)
+        if flush is not None:
+            refused = self._outcome(flush, None)
+            outcome = refused if isinstance(refused, OverpaintError) else outcome
+        if then is not None:
+            then(outcome)
+
+    def _outcome(self, work, failure):
         try:
             if failure is not None:
                 raise failure
-            outcome = work()
+            return work()
         except OverpaintError as error:
-            outcome = error
+            return error
         except (OSError, sqlite3.Error) as error:
-            outcome = explain(error, "the disk of the test")
-        then(outcome)
+            return explain(error, "the disk of the test")
 
     def finish(self):
         """Do all of it."""

@@ -56,6 +56,7 @@ class Instants:
             (Spool, "remove"),
             (Journal, "put"),
             (Journal, "forget"),
+            (Journal, "flush"),
             (Journal, "note_time"),
         ]:
             self._watch(monkeypatch, place, name)

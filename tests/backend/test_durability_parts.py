@@ -127,6 +127,7 @@ def test_parts_come_back_as_they_were_put_and_replace_each_other(tmp_path):
         journal.put(3, part)
     journal.put(3, Attempts(count=1))
     journal.put(4, order(seed=8))
+    journal.flush()
     journal.close()
     journal = Journal(tmp_path / "journal")
     found = list(journal.parts())
@@ -140,11 +141,14 @@ def test_parts_come_back_as_they_were_put_and_replace_each_other(tmp_path):
     journal.close()
 
 
-def test_what_is_put_is_in_a_log_that_is_flushed_at_every_step(tmp_path):
+def test_what_is_put_is_in_a_log_that_is_flushed_with_all_of_it(tmp_path):
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
+    journal.put(1, PARTS[1])
     with sqlite3.connect(tmp_path / "journal") as other:  # as the next daemon would, after a kill
-        assert other.execute("SELECT count(*) FROM part").fetchone() == (1,)
+        assert other.execute("SELECT count(*) FROM part").fetchone() == (0,)
+        journal.flush()
+        assert other.execute("SELECT count(*) FROM part").fetchone() == (2,)
     other.close()
     assert journal._database.execute("PRAGMA synchronous").fetchone() == (2,)
     assert journal._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -174,13 +178,36 @@ def test_the_time_is_noted_and_replaced(tmp_path):
 def test_a_journal_without_room_keeps_what_it_has_and_says_that_it_is_full(tmp_path):
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
+    journal.flush()
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
     journal._database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(sqlite3.OperationalError) as full:
         for key in range(2, 1000):
             journal.put(key, PARTS[0])
+            journal.flush()
     assert "is full" in explain(full.value, "/a/folder").message
     assert (1, PARTS[0]) in list(journal.parts())
+    journal.close()
+
+
+def test_when_one_change_fails_none_of_those_that_share_its_flush_is_kept(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    journal.put(1, PARTS[0])
+    journal.flush()
+    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+    journal.put(1, PARTS[1])
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        for key in range(2, 1000):
+            journal.put(key, PARTS[0])
+    with pytest.raises(sqlite3.OperationalError, match="before this one"):
+        journal.forget(1, None)
+    with pytest.raises(sqlite3.OperationalError, match="before this one"):
+        journal.flush()
+    assert list(journal.parts()) == [(1, PARTS[0])]
+    journal.put(1, PARTS[1])
+    journal.flush()
+    assert list(journal.parts()) == [(1, PARTS[1]), (1, PARTS[0])]
     journal.close()
 
 
@@ -210,6 +237,7 @@ def test_a_flipped_byte_never_changes_what_a_part_says(tmp_path):
     for key in range(1, 20):
         for part in PARTS:
             journal.put(key, part)
+    journal.flush()
     journal.close()
     whole = (tmp_path / "journal").read_bytes()
     chance = random.Random(20261126)
@@ -264,6 +292,52 @@ def test_what_nobody_waits_for_is_done_last_and_before_the_end(archive):
     may_go_on.set()
     assert archive.close(30)
     assert did == ["first", "second", "last"]
+
+
+def test_what_waits_together_is_flushed_once_and_long_work_keeps_nobody_waiting(archive):
+    did, heard, may_go_on = [], [], threading.Event()
+
+    def flush():
+        did.append("flush")
+
+    archive.submit(may_go_on.wait)
+    for index in range(3):
+        archive.submit(lambda index=index: did.append(index), heard.append, flush)
+    archive.submit(lambda: did.append("long"), heard.append, flush, is_long=True)
+    archive.submit(lambda: did.append("after"), heard.append, flush)
+    archive.submit(lambda: did.append("unflushed"), heard.append)
+    may_go_on.set()
+    assert archive.close(30)
+    assert did == [0, 1, 2, "flush", "long", "after", "flush", "unflushed"]
+    assert len(heard) == 6
+
+
+def test_a_flush_that_fails_is_the_failure_of_all_that_waited_for_it(archive):
+    heard, may_go_on = [], threading.Event()
+
+    def flush():
+        raise OSError(errno.EIO, "Input/output error")
+
+    archive.submit(may_go_on.wait)
+    for _ in range(2):
+        archive.submit(lambda: "done", heard.append, flush)
+    may_go_on.set()
+    assert archive.close(30)
+    assert [type(outcome) for outcome in heard] == [CapacityError, CapacityError]
+    assert "Input/output" in heard[0].message
+
+
+def test_what_nobody_waits_for_has_its_turn_however_much_else_there_is(archive, monkeypatch):
+    """Else a daemon that is never at rest would never remove a file."""
+    monkeypatch.setattr("overpaint_backend.durability.archive._LONGEST_S", -1.0)
+    did, may_go_on = [], threading.Event()
+    archive.submit(may_go_on.wait)
+    archive.submit(lambda: did.append("first"))
+    archive.submit_last(lambda: did.append("last"))
+    archive.submit(lambda: did.append("second"))
+    may_go_on.set()
+    assert archive.close(30)
+    assert did == ["first", "last", "second"]
 
 
 def test_the_bell_rings_when_there_is_something_to_hear(archive):

@@ -1,6 +1,7 @@
 """The thread that waits for the disk, so that the daemon's loop does not have to.
 
-Work is done in the order it was given, and what follows from it is done in the same order on the loop's thread.
+Work is done in the order it was given, and what follows from it is done in the same order on the loop's thread. Pieces of
+work that wait together and are made to last by the same flush share one: the disk takes as long for many as for one.
 """
 
 from __future__ import annotations
@@ -8,15 +9,15 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
-import queue
 import secrets
 import socket
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from enum import IntEnum
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from overpaint_protocol.errors import CapacityError, DaemonError, OverpaintError
@@ -27,32 +28,47 @@ _T = TypeVar("_T")
 Then = Callable[[_T | OverpaintError], None]
 """What follows: given what the work returned, or why it failed."""
 
+_MOST_TOGETHER = 64
+_QUIET_S = 0.02
+"""What nobody waits for is done when nothing else has come for so long: whoever is about to ask for something finds the disk free."""
+_LONGEST_S = 1.0
+"""It does not wait longer than that, however much else there is."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
 _log = logging.getLogger(__name__)
 
 
-class _Turn(IntEnum):
-    """Which work comes before other work that waits."""
-
-    NEXT = 0
-    LAST = 1
-    END = 2
-
-
-_Item = tuple[_Turn, int, Callable[[], object], Callable[[object], None]]
-"""The serial number keeps work of the same turn in its order."""
+@dataclass(frozen=True, slots=True)
+class _Item:
+    serial: int
+    at_s: float
+    work: Callable[[], object]
+    then: Callable[[object], None] | None = None
+    flush: Callable[[], None] | None = None
+    is_long: bool = False
 
 
 class DiskWork(Protocol):
     """Where work with the disk is done."""
 
-    def submit(self, work: Callable[[], _T], then: Then[_T]) -> None:
-        """Do ``work`` after all that was submitted before, then ``then``. Neither may raise OverpaintErrors of its own."""
+    def submit(
+        self,
+        work: Callable[[], _T],
+        then: Then[_T] | None = None,
+        flush: Callable[[], None] | None = None,
+        *,
+        is_long: bool = False,
+    ) -> None:
+        """Do ``work`` after all that was submitted before, then ``flush``, then ``then``.
+
+        flush: makes what ``work`` did last. Called once for pieces of work that waited one behind the other and have the same;
+        if it fails, all of them have failed. is_long: what comes before does not wait for it.
+        """
         ...
 
     def submit_last(self, work: Callable[[], object]) -> None:
-        """Do ``work`` when there is nothing else to do; nobody waits for it."""
+        """Do ``work`` after all that was submitted before, when there is little else to do; nobody waits for it."""
         ...
 
 
@@ -65,8 +81,11 @@ class Archive:
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self._todo: queue.PriorityQueue[_Item] = queue.PriorityQueue()
         self._serials = itertools.count()
+        self._todo: deque[_Item] = deque()
+        self._last: deque[_Item] = deque()
+        self._is_ending = False
+        self._has_come = threading.Condition()
         self._done: deque[Callable[[], None]] = deque()
         self.socket, self._bell = socket.socketpair()
         for end in (self.socket, self._bell):
@@ -74,27 +93,40 @@ class Archive:
         self._thread = threading.Thread(target=self._work, name="archive", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[], _T], then: Then[_T]) -> None:
-        """Do ``work`` on the thread, after all that was submitted before; ``then`` follows in ``poll``."""
-        self._put(_Turn.NEXT, work, then)  # pyright: ignore[reportArgumentType] - what work returns is what then takes
+    def submit(
+        self,
+        work: Callable[[], _T],
+        then: Then[_T] | None = None,
+        flush: Callable[[], None] | None = None,
+        *,
+        is_long: bool = False,
+    ) -> None:
+        """Do ``work`` on the thread, see DiskWork; ``then`` follows in ``poll``."""
+        with self._has_come:
+            self._todo.append(_Item(next(self._serials), time.monotonic(), work, then, flush, is_long))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
+            self._has_come.notify()
 
     def submit_last(self, work: Callable[[], object]) -> None:
-        """Do ``work`` on the thread when nothing that was submitted waits."""
-        self._put(_Turn.LAST, work, lambda _: None)
+        """Do ``work`` on the thread, see DiskWork."""
+        with self._has_come:
+            if not self._last:
+                self._has_come.notify()
+            self._last.append(_Item(next(self._serials), time.monotonic(), work))
 
     def poll(self) -> None:
         """Do what follows from the work that is done; call it when ``socket`` is readable."""
         with suppress(OSError):  # heard all of it, or closed
-            while self.socket.recv(4096):
+            while len(self.socket.recv(4096)) == 4096:
                 pass
         while self._done:
             self._done.popleft()()
 
     def close(self, timeout_s: float) -> bool:
         """Finish the work that was submitted, and what follows from it; returns whether all of it was done in time."""
-        if self._thread.is_alive():
-            self._put(_Turn.END, lambda: None, lambda _: None)
-            self._thread.join(timeout_s)
+        with self._has_come:
+            self._is_ending = True
+            self._has_come.notify()
+        self._thread.join(timeout_s)
         self.poll()
         is_done = not self._thread.is_alive()
         if is_done:
@@ -102,17 +134,51 @@ class Archive:
             self._bell.close()
         return is_done
 
-    def _put(self, turn: _Turn, work: Callable[[], object], then: Callable[[object], None]) -> None:
-        self._todo.put((turn, next(self._serials), work, then))
-
     def _work(self) -> None:
-        while (item := self._todo.get())[0] is not _Turn.END:
-            *_, work, then = item
-            outcome = self._outcome(work)
-            self._done.append(lambda then=then, outcome=outcome: then(outcome))
-            del item, work, then, outcome  # no pixels are held while there is nothing to do
+        while (item := self._next()) is not None:
+            self._do(item)
+            del item  # no pixels are held while there is nothing to do
+
+    def _next(self) -> _Item | None:
+        """Wait for work; None at the end of all of it."""
+        with self._has_come:
+            while True:
+                if self._last and self._is_overdue(self._last[0]):
+                    return self._last.popleft()
+                if self._todo:
+                    return self._todo.popleft()
+                if self._last and (self._is_ending or not self._has_come.wait(_QUIET_S)):
+                    return self._last.popleft()
+                if not self._last:
+                    if self._is_ending:
+                        return None
+                    self._has_come.wait()
+
+    def _is_overdue(self, last: _Item) -> bool:
+        is_next = not self._todo or self._todo[0].serial > last.serial
+        return is_next and time.monotonic() - last.at_s > _LONGEST_S
+
+    def _do(self, item: _Item) -> None:
+        """Do ``item`` and what waits behind it for the same flush."""
+        done = [(item, self._outcome(item.work))]
+        if item.flush is not None:
+            while len(done) < _MOST_TOGETHER and (more := self._next_for(item.flush)) is not None:
+                done.append((more, self._outcome(more.work)))
+            failure = self._outcome(item.flush)
+            if isinstance(failure, OverpaintError):
+                done = [(item, failure) for item, _ in done]
+        for item, outcome in done:
+            if item.then is not None:
+                self._done.append(lambda then=item.then, outcome=outcome: then(outcome))
+        if any(item.then is not None for item, _ in done):
             with suppress(OSError):  # full: the loop has not heard the bells before this one
                 self._bell.send(b"\0")
+
+    def _next_for(self, flush: Callable[[], None]) -> _Item | None:
+        with self._has_come:
+            following = self._todo[0] if self._todo else None
+            can_join = following is not None and following.flush == flush and not following.is_long
+            return self._todo.popleft() if can_join else None
 
     def _outcome(self, work: Callable[[], object]) -> object:
         try:

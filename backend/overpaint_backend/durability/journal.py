@@ -1,6 +1,7 @@
 """The journal: one SQLite file with the parts of every kept job.
 
-Write-ahead log with ``synchronous=FULL``: what a call has returned from is on the disk. SQLite notices a damaged page and
+Write-ahead log with ``synchronous=FULL``: what was put or forgotten before a ``flush`` is on the disk when it returns, all of it
+or nothing; many changes share one wait for the disk. SQLite notices a damaged page and
 not a changed byte inside a value, so every row carries a digest of its key and body. Paths, prompts and ids stand only
 inside bodies.
 """
@@ -57,6 +58,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._is_changed = False
         try:
             self._open()
         except BaseException:
@@ -64,27 +66,43 @@ class Journal:
             raise
 
     def put(self, key: JobKey, part: Part) -> None:
-        """Keep a part of a job, in the place of an earlier one of its name.
+        """Keep a part of a job, in the place of an earlier one of its name, from the next ``flush`` on.
 
         Raises:
-            sqlite3.Error: it is not kept.
+            sqlite3.Error: it is not kept, nor is anything else since the last ``flush``.
         """
         name, body = _name(part), codec.pack(part)
-        self._run("REPLACE INTO part VALUES (?, ?, ?, ?)", (key, name, body, _digest(key, name, body)))
+        self._change("REPLACE INTO part VALUES (?, ?, ?, ?)", (key, name, body, _digest(key, name, body)))
 
     def forget(self, key: JobKey, taken: Taken | None) -> None:
-        """Drop all parts of a job, and remember that it was taken if it was, in one step.
+        """Drop all parts of a job and remember that it was taken if it was, both from the next ``flush`` on.
 
         Raises:
-            sqlite3.Error: nothing has changed.
+            sqlite3.Error: as for ``put``.
         """
-        with _transaction(self._database):
-            self._run("DELETE FROM part WHERE job = ?", (key,))
-            if taken is not None:
-                self._run(
-                    "REPLACE INTO taken VALUES (?, ?, ?, ?)",
-                    (taken.principal, taken.session_id, taken.job_id, taken.at_s),
-                )
+        if taken is not None:
+            self._change(
+                "REPLACE INTO taken VALUES (?, ?, ?, ?)",
+                (taken.principal, taken.session_id, taken.job_id, taken.at_s),
+            )
+        self._change("DELETE FROM part WHERE job = ?", (key,))
+
+    def flush(self) -> None:
+        """Have all changes since the last call on the disk.
+
+        Raises:
+            sqlite3.Error: none of them is.
+        """
+        if not self._is_changed:
+            return
+        self._is_changed = False
+        if not self._database.in_transaction:
+            raise _taken_back()
+        try:
+            self._run("COMMIT")
+        except sqlite3.Error:
+            self._take_back()
+            raise
 
     def parts(self) -> Iterator[tuple[JobKey, Part | None]]:
         """Every part by job, with None for one that is damaged."""
@@ -106,8 +124,8 @@ class Journal:
 
     def forget_taken(self, before_s: float, most: int) -> None:
         """Drop the memory of what was taken before ``before_s``, and of all but the newest ``most``."""
-        self._run("DELETE FROM taken WHERE at_s < ?", (before_s,))
-        self._run(
+        self._change("DELETE FROM taken WHERE at_s < ?", (before_s,))
+        self._change(
             "DELETE FROM taken WHERE (principal, session, job) NOT IN "
             "(SELECT principal, session, job FROM taken ORDER BY at_s DESC LIMIT ?)",
             (most,),
@@ -121,7 +139,7 @@ class Journal:
 
     def note_time(self, note: KeptTimeNote) -> None:
         """Keep the time for the next daemon."""
-        self._run("REPLACE INTO time VALUES (1, ?, ?)", (note.elapsed_s, note.wall_s))
+        self._change("REPLACE INTO time VALUES (1, ?, ?)", (note.elapsed_s, note.wall_s))
 
     def close(self) -> None:
         """Fold the log into the file and let go of it."""
@@ -151,28 +169,32 @@ class Journal:
             raise JournalDamaged(str(error)) from error
 
     def _run_all(self, statements: str) -> None:
-        with _transaction(self._database):
-            for statement in filter(str.strip, statements.split(";")):
-                self._run(statement)
+        for statement in filter(str.strip, statements.split(";")):
+            self._change(statement)
+        self.flush()
+
+    def _change(self, statement: str, values: tuple[object, ...] = ()) -> None:
+        if not self._is_changed:
+            self._run("BEGIN IMMEDIATE")
+            self._is_changed = True
+        elif not self._database.in_transaction:
+            raise _taken_back()
+        try:
+            self._run(statement, values)
+        except sqlite3.Error:
+            self._take_back()
+            raise
+
+    def _take_back(self) -> None:
+        if self._database.in_transaction:  # after some errors SQLite has done so itself
+            self._run("ROLLBACK")
 
     def _run(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
         return self._database.execute(statement, values)
 
 
-class _transaction:  # noqa: N801 - used like a function
-    """All statements inside, or none of them."""
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._database.execute("COMMIT")
-        elif self._database.in_transaction:
-            self._database.execute("ROLLBACK")
+def _taken_back() -> sqlite3.Error:
+    return sqlite3.OperationalError("a change before this one failed, and all with it")
 
 
 def _name(part: Part) -> str:

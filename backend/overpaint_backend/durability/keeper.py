@@ -1,7 +1,8 @@
 """The keeper: what is on the disk of every job, and in which order it gets there.
 
 A job's pixels are written before the row that names them, and its rows are deleted before its pixels: whatever instant the
-daemon dies at, what the journal names is there. Files it does not name are swept away at the next start. The invariants of
+daemon dies at, what the journal names is there. Nobody is told of a row before the journal is flushed, and what waits meanwhile shares
+the next flush. Files it does not name are swept away at the next start. The invariants of
 a job, also over restarts, follow from that:
 
 * who was told ``accepted`` has the job on the disk; who was told ``done`` has its results there;
@@ -79,6 +80,10 @@ class Keeper:
         self._wall = wall
         self._spool = Spool(folder / _SPOOL)
         self._journal: Journal | None = None
+        # Files that the journal names once it is flushed, those that it names no more then, and those it has ceased to name.
+        self._unnamed: list[str] = []
+        self._doomed: list[str] = []
+        self._free: list[str] = []
         self._time = KeptTime(None, wall(), 0.0)
         self._taken: dict[tuple[str, SessionId, JobId], None] = {}
 
@@ -139,7 +144,7 @@ class Keeper:
 
     def note_attempts(self, key: JobKey, count: int) -> None:
         """Keep how often a job was begun."""
-        self._do(lambda journal: journal.put(key, Attempts(count=count)), _ignore)
+        self._do(lambda journal: journal.put(key, Attempts(count=count)))
 
     def end(self, key: JobKey, ended: Ended, then: Then[None]) -> None:
         """Keep how a job ended; its pictures are not needed any more."""
@@ -183,7 +188,7 @@ class Keeper:
             journal.forget_taken(note.elapsed_s - keep_s, MAX_TAKEN)
 
         if self._journal is not None:
-            self._do(work, _ignore)
+            self._do(work)
 
     def was_taken(self, principal: str, session_id: SessionId, job_id: JobId) -> bool:
         """Whether that job was acknowledged before."""
@@ -232,34 +237,46 @@ class Keeper:
 
         def work(journal: Journal) -> _Written:
             written = part(self._spool.write(file, payload))
-            try:
-                journal.put(key, written)
-            except sqlite3.Error:
-                self._spool.remove([file])
-                raise
+            self._unnamed.append(file)
+            journal.put(key, written)
             return written
 
-        self._do(work, then)
+        self._do(work, then, is_long=True)
 
-    def _do(self, work: Callable[[Journal], _T], then: Then[_T]) -> None:
+    def _do(
+        self, work: Callable[[Journal], _T], then: Then[_T] | None = None, *, is_long: bool = False
+    ) -> None:
         def at_the_disk() -> _T:
             if self._journal is None:
                 raise self.problem or CapacityError("The daemon has closed its files. Start it again.")
             return work(self._journal)
 
-        self._disk.submit(at_the_disk, then)
+        self._disk.submit(at_the_disk, then, self._flush, is_long=is_long)
+
+    def _flush(self) -> None:
+        unnamed, self._unnamed = self._unnamed, []
+        doomed, self._doomed = self._doomed, []
+        try:
+            if self._journal is not None:
+                self._journal.flush()
+        except sqlite3.Error:
+            self._spool.remove(unnamed)
+            raise
+        self._free += doomed
 
     def _do_and_remove(self, work: Callable[[Journal], None], files: list[str], then: Then[None]) -> None:
         """Have ``then`` follow upon ``work`` and not upon the removal of ``files``, which takes long for large ones."""
-        is_done = False
 
         def at_the_disk(journal: Journal) -> None:
-            nonlocal is_done
             work(journal)
-            is_done = True
+            self._doomed += files
 
         self._do(at_the_disk, then)
-        self._disk.submit_last(lambda: self._spool.remove(files if is_done else ()))
+        self._disk.submit_last(self._remove_free)
+
+    def _remove_free(self) -> None:
+        free, self._free = self._free, []
+        self._spool.remove(free)
 
     def _remember(self, taken: Taken) -> None:
         self._taken[taken.principal, taken.session_id, taken.job_id] = None
@@ -307,7 +324,3 @@ def _file(key: JobKey, variant: int | None) -> str:
 def _files(job: KeptJob) -> list[str]:
     order = [_file(job.key, None)] if job.ended is None else []
     return [*order, *(_file(job.key, made.variant.variant) for made in job.made)]
-
-
-def _ignore(_: OverpaintError | None) -> None:
-    """The disk refused what can be done without; the archive has said so in the log."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +24,7 @@ __all__ = [
     "Cause",
     "Entry",
     "Fact",
+    "Note",
     "Story",
     "StoryBook",
     "What",
@@ -107,6 +108,10 @@ class Entry:
     facts: Mapping[str, Fact]
 
 
+Note = tuple[SessionId, JobId, Entry]
+"""Whose story an entry is added to: an id is only unique inside its session."""
+
+
 @dataclass(frozen=True, slots=True)
 class Story:
     """All that is known of one job, oldest first."""
@@ -139,14 +144,15 @@ class StoryBook:
         except (OSError, sqlite3.Error) as error:
             self._complain(error)
 
-    def note(self, session_id: SessionId, job_id: JobId, entry: Entry) -> None:
-        """Add to a job's story."""
+    def note(self, notes: Sequence[Note]) -> None:
+        """Add to stories, the oldest note first."""
         database = self._database
         if database is None:
             return
         try:
             with database:
-                self._add(database, session_id, job_id, entry)
+                for note in notes:
+                    self._add(database, *note)
         except sqlite3.Error as error:
             self._complain(error)
 

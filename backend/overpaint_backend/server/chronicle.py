@@ -2,17 +2,17 @@
 
 All of it is counted as well, for ``daemon.report`` and the metrics.
 
-Everything is written by the disk's thread, after what was given to it before; so ``accepted`` stands in a story once it is
-true.
+Everything is written by the disk's thread, many notes at a time and when nothing else waits for it: nobody waits for a story.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from overpaint_backend.durability.archive import DiskWork
-from overpaint_backend.durability.stories import Cause, Entry, Fact, StoryBook, What
+from overpaint_backend.durability.stories import Cause, Entry, Fact, Note, StoryBook, What
 from overpaint_backend.executors.base import Remark, RunRemark
 from overpaint_backend.jobs.model import Job
 from overpaint_backend.jobs.scheduler import (
@@ -68,6 +68,7 @@ class Chronicle:
         self._book = book
         self._disk = disk
         self._wall = wall
+        self._unwritten: deque[Note] = deque()
         self.tally = Tally()
         """What was counted since the daemon's start."""
 
@@ -85,7 +86,16 @@ class Chronicle:
         # An id is only unique inside its session, and a session's inside its principal.
         session_id, job_id = SessionId(f"{job.principal}/{job.session_id}"), job.request.job_id
         entry = Entry(self._wall(), what, facts)
-        disk.submit(lambda: book.note(session_id, job_id, entry), lambda _: None)
+        self._unwritten.append((session_id, job_id, entry))
+        disk.submit_last(self._write)
+
+    def _write(self) -> None:
+        """All notes that wait, on the disk's thread."""
+        notes: list[Note] = []
+        while self._unwritten:
+            notes.append(self._unwritten.popleft())
+        if notes and self._book is not None:
+            self._book.note(notes)
 
     def submitted(self, job: Job, editor: str) -> None:
         """A client has asked for a job."""
