@@ -63,6 +63,7 @@ class _Daemon:
     def __init__(self, settings: DaemonSettings, metrics: MetricsServer | None) -> None:
         self._settings = settings
         self._next_tick = 0.0
+        self._watched: tuple[zmq.Poller, zmq.Socket[bytes] | None] | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._allowed = AllowList(settings.allowed_path)
         self._entrance = Entrance(self._context, settings, self._allowed)
@@ -130,28 +131,40 @@ class _Daemon:
         """Wait for something, deal with it, send what came of it."""
         is_left = self._service.flush(time.monotonic())
         timeout_ms = _RETRY_MS if is_left else round(self._settings.tick_s * 1000)
+        ready = dict(self._poller().poll(timeout_ms))
         gate, router = self._entrance.gate, self._entrance.router
-        poller = zmq.Poller()
-        for socket in (gate.socket, router.socket, router.monitor, self._executor.socket):
-            if socket is not None:
-                poller.register(socket, zmq.POLLIN)
-        poller.register(self._archive.socket, zmq.POLLIN)
-        poller.poll(timeout_ms)
         if self._settings.listen and self._allowed.look():
             router.end_revoked()
-        gate.answer()
-        self._archive.poll()
-        for incoming in router.receive():
-            self._service.on_message(incoming, time.monotonic())
+        if gate.socket in ready:
+            gate.answer()
+        if self._archive.socket.fileno() in ready:
+            self._archive.poll()
+        if router.socket in ready:
+            for incoming in router.receive():
+                self._service.on_message(incoming, time.monotonic())
         now = time.monotonic()
         for peer in router.take_gone():
             self._service.on_gone(peer, now)
-        for event, payload in self._executor.poll(now):
-            self._service.on_worker(event, payload, now)
-        if now >= self._next_tick:  # with many sessions it is more work than most messages
+        is_due = now >= self._next_tick
+        if is_due or self._executor.socket in ready:
+            for event, payload in self._executor.poll(now):
+                self._service.on_worker(event, payload, now)
+        if is_due:  # with many sessions it is more work than most messages
             self._next_tick = now + self._settings.tick_s / 2
             self._service.tick(now)
             self._publish(now)
+
+    def _poller(self) -> zmq.Poller:
+        """Watches all that may have news; made anew when the worker was replaced."""
+        if self._watched is None or self._watched[1] is not self._executor.socket:
+            poller = zmq.Poller()
+            entrance, worker = self._entrance, self._executor.socket
+            for socket in (entrance.gate.socket, entrance.router.socket, entrance.router.monitor, worker):
+                if socket is not None:
+                    poller.register(socket, zmq.POLLIN)
+            poller.register(self._archive.socket, zmq.POLLIN)
+            self._watched = poller, worker
+        return self._watched[0]
 
     def _publish(self, now: float) -> None:
         if self._metrics is None or now - self._published_at < _PUBLISH_S:
