@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,12 +13,19 @@ from pathlib import Path
 import zmq
 from tests.integration.daemon_process import Client, submission
 
+from overpaint_client.controller import Controller
+from overpaint_client.jobs import EditRequest, JobPhase
+from overpaint_client.loop import SelectorLoop
+from overpaint_client.settings import ClientSettings
+from overpaint_client.testing.fake_editor import FakeEditor
 from overpaint_protocol import framing
 from overpaint_protocol.connection import ConnectionInfo
-from overpaint_protocol.geometry import Size
+from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import (
     AckJob,
+    Edges,
     ErrorReply,
+    Fill,
     JobAccepted,
     JobAcked,
     JobDone,
@@ -133,3 +141,34 @@ def flood(pipe, connection_path: str, small: int, large: int, large_side_px: int
         drain()
     pipe.send((accepted, codes))
     client.close()
+
+
+def edit(pipe, connection_path: str, folder: str, jobs: int, selected: Size, variants: int) -> None:
+    """An editor with the plug-in's controller: ask for ``jobs`` in a picture of its own each, and say its process's number
+    once they are accepted; when all are over, report the layers of each picture beside its background."""
+    editor, loop = FakeEditor(name="editor"), SelectorLoop()
+    settings = ClientSettings(
+        clients_dir=Path(folder), find_daemon=lambda: ConnectionInfo.read(Path(connection_path))
+    )
+    controller = Controller(editor, loop, settings)
+    controller.start()
+    area, wanted = Rect.from_size(selected), []
+    for number in range(jobs):
+        color = bytes((number, number, number, 255))
+        document = editor.open_document(f"{number}", selected, color * selected.area, f"/{number}.png")
+        editor.select(document, area, b"\xff" * area.area)
+        request = EditRequest(
+            operation=Fill(prompt="steps=1"),
+            engine="test-invert",
+            variants=variants,
+            edges=Edges(grow_px=0, blend_px=0),
+        )
+        wanted.append((document, controller.submit(request)))
+        assert loop.run_until(lambda job=wanted[-1][1]: job.phase is JobPhase.QUEUED, 60), wanted[-1][1].phase
+    pipe.send(os.getpid())
+    assert loop.run_until(lambda: all(job.phase.is_final for _, job in wanted), 120)
+    assert loop.run_until(lambda: controller.is_settled, 60), "every result is acknowledged"
+    loop.run_until(lambda: False, 0.5)  # nothing comes twice
+    pipe.send([(job.phase.value, len(editor.layers(document)) - 1) for document, job in wanted])
+    controller.close()
+    loop.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sys
 from collections import defaultdict
 from contextlib import ExitStack
@@ -10,7 +12,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 from tests.backend.test_lineup import PATIENCE
-from tests.integration.crowd import Wish, flood, process, want
+from tests.integration.crowd import Wish, edit, flood, process, want
 from tests.integration.daemon_process import SMALL, WAIT_S, DaemonProcess, submission
 
 from overpaint_protocol.geometry import Size
@@ -165,3 +167,32 @@ def test_a_client_that_stops_reading_costs_a_bounded_memory_and_gets_everything_
         # beside its own limit for bytes there is libzmq's one for messages
         waiting = 16 * byte_length / (8 * len(ids))
         assert growth <= 1.1 * (limit + waiting) < byte_length
+
+
+@pytest.mark.timeout(300)
+def test_an_editor_that_is_stopped_costs_a_bounded_memory_and_gets_everything_once_when_it_goes_on(tmp_path):
+    """The plug-in's own controller in a process that the system stops, with 8 results each of 4 jobs still to come."""
+    limit, jobs, variants, selected = 8 * MIB, 4, 8, Size(500, 400)
+    ahead, result_bytes = 4, 4 * selected.area
+    with DaemonProcess.start(
+        tmp_path, max_outbox_bytes=limit, stalled_s=0.2, max_waiting_messages=ahead
+    ) as daemon:
+        keeper, other = daemon.client("keeper"), daemon.client("other")
+        memory = psutil.Process(daemon.process.pid).memory_info
+        keeper.submit("first", prompt="steps=4000 delay=0.05")
+        arguments = (str(daemon.connection_path), str(tmp_path / "clients"), jobs, selected, variants)
+        before = memory().rss
+        with process(edit, *arguments) as editor:
+            assert editor.poll(6 * WAIT_S), "the editor's jobs are accepted"
+            pid = editor.recv()
+            os.kill(pid, signal.SIGSTOP)
+            assert isinstance(keeper.ask(CancelJob(job_id="first")), JobCancelled)
+            positions = []
+            while not is_done(other, "editor", jobs):
+                positions.append(ask_and_wait(other, f"other-{len(positions)}"))
+            assert max(positions) <= 2
+            growth = memory().rss - before
+            os.kill(pid, signal.SIGCONT)
+            assert editor.poll(6 * WAIT_S), "the editor gets its results"
+            assert editor.recv() == [("done", variants)] * jobs
+        assert growth <= 1.1 * (limit + ahead * result_bytes) < 0.6 * jobs * variants * result_bytes
