@@ -3,10 +3,12 @@
 The daemon writes it when it listens and removes it when it ends::
 
     {"endpoints": ["ipc:///run/user/1000/overpaint/….sock", "tcp://127.0.0.1:40123"],
-     "token": "…", "pid": 4242, "started_at": 1790000000.0, "product_version": "0.1.0", "major": 1,
+     "token": "…", "identity": "…", "pid": 4242, "started_at": 1790000000.0, "product_version": "0.1.0", "major": 1,
      "remote": "", "relay_to": ""}
 
-Who can read the token can use the daemon, so the file is for its owner alone, and one that is not is refused.
+Who can read the token can use the daemon, and who can read the identity can pass for it, so the file is for its owner alone, and
+one that is not is refused. Both are new with each daemon: what a client shows to another program, in the place of a daemon that
+crashed, opens nothing.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ class ConnectionInfo:
     token: password of ZMTP's PLAIN, 1 to 255 bytes.
     pid: the daemon's process. started_at: its start in seconds since 1970.
     product_version: the daemon's. major: the major protocol version it speaks.
+    identity: what the daemon's socket proves to be by, up to 255 bytes, never sent by a client; empty if it does not say.
     remote: where it listens for other machines, such as ``tcp://192.168.1.5:5577``; empty if it does not.
     relay_to: the address of the daemon on another machine it passes everything on to; empty if it does the work itself.
     """
@@ -67,11 +70,12 @@ class ConnectionInfo:
     started_at: float
     product_version: str
     major: int
+    identity: str = ""
     remote: str = ""
     relay_to: str = ""
 
     def __repr__(self) -> str:
-        """Leaves the token out, since reprs end up in logs."""
+        """Leaves the secrets out, since reprs end up in logs."""
         return f"ConnectionInfo(endpoints={self.endpoints!r}, pid={self.pid})"
 
     def write(self, path: Path) -> None:
@@ -144,6 +148,7 @@ class ConnectionInfo:
             started_at=float(take("started_at", int, float)),
             product_version=take("product_version", str),
             major=take("major", int),
+            identity=_text(plain, "identity"),
             remote=_text(plain, "remote"),
             relay_to=_text(plain, "relay_to"),
         )

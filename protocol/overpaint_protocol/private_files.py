@@ -1,4 +1,4 @@
-"""Small files that hold secrets: written in one step, for their owner alone, and refused if anybody else can read them."""
+"""What is for its owner alone: small files that hold secrets, and folders. Refused if anybody else can use them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 import sys
 from pathlib import Path
 
-__all__ = ["NotPrivate", "read_private", "write_private"]
+__all__ = ["NotPrivate", "check_private_folder", "read_private", "write_private"]
 
 _READ_FLAGS = (
     os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -17,7 +17,7 @@ _READ_FLAGS = (
 
 
 class NotPrivate(Exception):
-    """The file cannot be trusted. ``str`` says why, without a full stop; owner: another user's id, if it is theirs."""
+    """The file or folder cannot be trusted. ``str`` says why, without a full stop; owner: another user's id, if it is theirs."""
 
     def __init__(self, why: str, owner: int | None = None) -> None:
         super().__init__(why)
@@ -60,12 +60,35 @@ def read_private(path: Path, max_bytes: int, what: str) -> bytes:
         os.close(descriptor)
 
 
+def check_private_folder(path: Path, what: str) -> None:
+    """Make sure that nobody else can put anything into the folder.
+
+    what: the folder in a sentence, such as ``the folder of the daemon's socket``.
+
+    Raises:
+        NotPrivate: it is a link or no folder, belongs to somebody else, or others can enter it.
+        OSError: it is not there, or cannot be looked at.
+    """
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotPrivate(f"{_capital(what)} is a link or no folder")
+    _check_owner(status, what, "enter")
+
+
 def _check(status: os.stat_result, what: str) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise NotPrivate(f"{what[0].upper()}{what[1:]} is not a file")
+        raise NotPrivate(f"{_capital(what)} is not a file")
+    _check_owner(status, what, "read")
+
+
+def _check_owner(status: os.stat_result, what: str, use: str) -> None:
     # Windows has neither; there the folder in the user's profile keeps others out.
     if sys.platform != "win32":
         if status.st_uid != os.geteuid():
-            raise NotPrivate(f"{what[0].upper()}{what[1:]} belongs to another user", status.st_uid)
+            raise NotPrivate(f"{_capital(what)} belongs to another user", status.st_uid)
         if status.st_mode & 0o077:
-            raise NotPrivate(f"Other users can read {what}")
+            raise NotPrivate(f"Other users can {use} {what}")
+
+
+def _capital(what: str) -> str:
+    return what[0].upper() + what[1:]

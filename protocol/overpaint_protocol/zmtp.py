@@ -29,6 +29,7 @@ misspelt ERROR.
 from __future__ import annotations
 
 import enum
+import hmac
 from collections import deque
 from collections.abc import Iterable
 from typing import NoReturn
@@ -96,6 +97,10 @@ _MALFORMED = (
     "What answered at the daemon's address does not speak Overpaint's protocol. "
     "Restart the daemon with 'overpaint stop' and 'overpaint serve'."
 )
+_STRANGER = (
+    "Another program answers at the daemon's address, so it was sent nothing. "
+    "Start the daemon with 'overpaint serve', then try again."
+)
 _UNSUPPORTED_VERSION = (
     "The daemon speaks another version of the protocol. "
     "Install the same version of Overpaint for the daemon and the plug-in."
@@ -127,6 +132,7 @@ class ZmtpClient:
     Args:
         username: for PLAIN, at most 255 bytes in UTF-8; ``None`` chooses the NULL mechanism.
         password: for PLAIN, at most 255 bytes in UTF-8; given exactly if ``username`` is.
+        server_identity: what the server has to tell as ``Identity`` in its READY; any if empty.
         max_frame_bytes: largest body of one frame, sent or received.
         max_message_frames: most frames in one message, sent or received.
         max_message_bytes: largest sum of the bodies of one message, sent or received.
@@ -140,12 +146,14 @@ class ZmtpClient:
         *,
         username: str | None = None,
         password: str | None = None,
+        server_identity: str = "",
         max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
         max_message_frames: int = DEFAULT_MAX_MESSAGE_FRAMES,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     ) -> None:
         self._hello = encode_hello(username, password)
         self._mechanism = (b"PLAIN" if self._hello else b"NULL").ljust(20, b"\0")
+        self._server_identity = server_identity.encode()
         self._max_frame_bytes = max_frame_bytes
         self._max_message_frames = max_message_frames
         self._max_message_bytes = max_message_bytes
@@ -465,6 +473,10 @@ class ZmtpClient:
         socket_type = properties.get(b"socket-type", b"").decode("ascii", "replace")
         if socket_type not in _PEER_SOCKET_TYPES:
             self._fail(f"peer is a {socket_type[:32]!r}, expected one of {_PEER_SOCKET_TYPES}")
+        if self._server_identity and not hmac.compare_digest(
+            properties.get(b"identity", b""), self._server_identity
+        ):
+            self._fail("READY with another identity", message=_STRANGER, action="start_daemon")
         self._state = _State.TRAFFIC
         self._events.append(Connected(socket_type, self._version))
 
@@ -510,9 +522,13 @@ class ZmtpClient:
         self._pongs.clear()
 
     def _fail(
-        self, detail: str, error: type[ProtocolError] = ProtocolError, message: str = _MALFORMED
+        self,
+        detail: str,
+        error: type[ProtocolError] = ProtocolError,
+        message: str = _MALFORMED,
+        action: str | None = None,
     ) -> NoReturn:
-        self._error = error(message, detail=detail)
+        self._error = error(message, detail=detail, action=action)
         self._kill(_State.FAILED)
         raise self._error
 

@@ -36,7 +36,7 @@ class Desk:
             DaemonSettings(state_dir=folder, runtime_dir=folder, max_waiting_messages=4, **settings),
             self.admitted,
         )
-        self.router.bind(folder / "d.sock")
+        self.router.bind(folder / "d.sock", "identity")
         self.client_context = self.stack.enter_context(zmq.Context())
 
     def close(self):

@@ -190,7 +190,9 @@ class Wire:
         self.is_ready = False
         self._next_id = framing.message_ids()
         self._nonce = 0
-        self._transport = SocketTransport.open(Endpoint.parse(info.endpoints[endpoint]), USERNAME, info.token)
+        self._transport = SocketTransport.open(
+            Endpoint.parse(info.endpoints[endpoint]), USERNAME, info.token, info.identity
+        )
         self._watch = self.loop.watch(self._transport.fileno(), self._readable, self._writable)
         self._watch.want_write(self._transport.wants_write())
 

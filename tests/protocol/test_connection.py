@@ -20,6 +20,7 @@ INFO = ConnectionInfo(
     started_at=1790000000.5,
     product_version="0.1.0",
     major=1,
+    identity="b" * 43,
 )
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes and owners like these")

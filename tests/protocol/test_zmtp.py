@@ -203,6 +203,35 @@ def test_credentials_of_255_bytes_fit():
 # Refusal and end
 
 
+def test_a_server_with_the_identity_that_is_known_is_connected_to():
+    client = ZmtpClient(username="overpaint", password="token", server_identity="the daemon")
+    client.receive_data(server.greeting(b"PLAIN") + server.WELCOME + server.ready(identity=b"the daemon"))
+    assert client.events() == [Connected("ROUTER", (3, 1))]
+
+
+@pytest.mark.parametrize(
+    "ready",
+    [
+        server.ready(),
+        server.ready(identity=b"another"),
+        server.ready(identity=b"the daemon and more"),
+        encode_command(b"READY", server.prop(b"Socket-Type", b"ROUTER")),
+    ],
+    ids=["empty", "another", "longer", "none"],
+)
+def test_a_server_with_another_identity_is_sent_no_message(ready):
+    client = ZmtpClient(username="overpaint", password="token", server_identity="the daemon")
+    client.receive_data(server.greeting(b"PLAIN") + server.WELCOME)
+    take(client)
+    with pytest.raises(ProtocolError, match="Another program") as refusal:
+        client.receive_data(ready)
+    assert refusal.value.action == "start_daemon"
+    assert client.events() == []
+    with pytest.raises(LinkError):
+        client.send_message([b"pixels"])
+    assert take(client) == b""
+
+
 @pytest.mark.parametrize("before", [b"", server.ready()], ids=["in the handshake", "after it"])
 def test_error_command_is_a_refusal_and_the_rest_is_ignored(before):
     client = ZmtpClient()

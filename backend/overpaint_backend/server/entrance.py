@@ -52,7 +52,7 @@ class Entrance:
         """Where Unix sockets may be made; None if they cannot be used."""
 
     def open(self, *, remote: str = "", curve: Curve | None = None, relay_to: str = "") -> None:
-        """Listen on this machine, with a new token, and say so in the connection file.
+        """Listen on this machine, with a new token and identity, and say so in the connection file.
 
         remote, relay_to: as in ConnectionInfo. curve: the key for ``remote``, whose domain has its list by now.
 
@@ -60,9 +60,11 @@ class Entrance:
             zmq.ZMQError, OSError: a socket or the file cannot be made.
         """
         self._remove_sockets()
-        token = secrets.token_urlsafe(32)
+        token, identity = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         self.gate.allow(CLIENT_DOMAIN, token)
-        self.router.bind(None if self.socket_dir is None else self.socket_dir / f"{self.prefix}.sock")
+        self.router.bind(
+            None if self.socket_dir is None else self.socket_dir / f"{self.prefix}.sock", identity
+        )
         if curve is not None:
             self.router.bind_remote(remote, curve)
         ConnectionInfo(
@@ -72,6 +74,7 @@ class Entrance:
             started_at=time.time(),
             product_version=PRODUCT_VERSION,
             major=MAJOR,
+            identity=identity,
             remote=remote,
             relay_to=relay_to,
         ).write(self._settings.connection_path)

@@ -37,6 +37,8 @@ REMOTE_DOMAIN = "overpaint.remote"
 
 _MAX_MESSAGES_A_TURN = 16
 _MAX_BYTES_A_TURN = 8 * 1024 * 1024
+_REMOTE_IDENTITY = "overpaint"
+"""The one for this machine is no business of others, who know the daemon by its key. There has to be one."""
 _LAST_LINGER_MS = 500
 _HANDSHAKE_MS = 10_000
 _REFUSALS = (
@@ -113,8 +115,10 @@ class Router:
         self._gone: list[bytes] = []
         self._refusals = _Refusals()
 
-    def bind(self, ipc_path: Path | None) -> None:
+    def bind(self, ipc_path: Path | None, identity: str) -> None:
         """Listen on ``ipc_path``, if one is given, and on a free port of the loopback.
+
+        identity: proves to clients of this machine, once they are let in, that it is this daemon that answers.
 
         The caller holds the lock that makes it the only user of the path: binding takes it from a live socket
         without a word.
@@ -122,6 +126,7 @@ class Router:
         Raises:
             zmq.ZMQError: a socket cannot be made.
         """
+        self.socket.setsockopt_string(zmq.ROUTING_ID, identity)
         bound: list[str] = []
         for address in (*([f"ipc://{ipc_path}"] if ipc_path is not None else []), "tcp://127.0.0.1:*"):
             self.socket.bind(address)
@@ -137,6 +142,7 @@ class Router:
             zmq.ZMQError: the address cannot be had.
         """
         heartbeat_ms = round(self._settings.remote_heartbeat_s * 1000)
+        self.socket.setsockopt_string(zmq.ROUTING_ID, _REMOTE_IDENTITY)
         self.socket.setsockopt(zmq.PLAIN_SERVER, 0)
         curve(self.socket)
         self.socket.setsockopt_string(zmq.ZAP_DOMAIN, REMOTE_DOMAIN)

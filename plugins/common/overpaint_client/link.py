@@ -40,7 +40,8 @@ _CONNECT_TIMEOUT_S = 5.0
 _FIRST_RETRY_S = 0.2
 _LONGEST_RETRY_S = 3.0
 
-OpenTransport = Callable[[Endpoint, str, str], Transport]
+OpenTransport = Callable[[Endpoint, str, str, str], Transport]
+"""Takes the address, user name, token and the daemon's identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Link:
         self._watch: Watch | None = None
         self._endpoints: list[Endpoint] = []
         self._token = ""
+        self._identity = ""
         self._retry_s = _FIRST_RETRY_S
         self._connect_deadline: float | None = None
         self._is_running = False
@@ -144,7 +146,7 @@ class Link:
         except OverpaintError as error:
             self._failed(error)
             return
-        self._token = info.token
+        self._token, self._identity = info.token, info.identity
         self._try_next_endpoint(
             DaemonNotRunning("Overpaint's daemon does not run. Start it with “overpaint serve”.")
         )
@@ -153,7 +155,7 @@ class Link:
         while self._endpoints:
             endpoint = self._endpoints.pop(0)
             try:
-                transport = self._open_transport(endpoint, USERNAME, self._token)
+                transport = self._open_transport(endpoint, USERNAME, self._token, self._identity)
             except OverpaintError as refused:
                 error = refused
                 continue

@@ -43,7 +43,7 @@ def ask(message: object, timeout_s: float = 10.0, info: ConnectionInfo | None = 
     try:
         for text in info.endpoints:
             try:
-                return _Exchange(loop, Endpoint.parse(text), info.token, message).run(deadline)
+                return _Exchange(loop, Endpoint.parse(text), info, message).run(deadline)
             except LinkRefused as refused:
                 error = refused
         raise error
@@ -54,9 +54,9 @@ def ask(message: object, timeout_s: float = 10.0, info: ConnectionInfo | None = 
 class _Exchange:
     """hello, the question, and what came back, over one endpoint."""
 
-    def __init__(self, loop: SelectorLoop, endpoint: Endpoint, token: str, message: object) -> None:
+    def __init__(self, loop: SelectorLoop, endpoint: Endpoint, info: ConnectionInfo, message: object) -> None:
         self._loop = loop
-        self._transport = SocketTransport.open(endpoint, USERNAME, token)
+        self._transport = SocketTransport.open(endpoint, USERNAME, info.token, info.identity)
         self._message = message
         self._next_id = framing.message_ids()
         self._hello_id = self._next_id()

@@ -6,10 +6,12 @@ import errno
 import os
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 from overpaint_protocol.endpoint import Endpoint
 from overpaint_protocol.errors import LinkError, LinkRefused, LinkTimeout, ProtocolError
 from overpaint_protocol.framing import MAX_FRAMES
+from overpaint_protocol.private_files import NotPrivate, check_private_folder
 from overpaint_protocol.zmtp import ZmtpClient
 from overpaint_protocol.zmtp_events import Closed, Event, Frame, Refused
 
@@ -30,6 +32,9 @@ _NOT_ALLOWED = (
 _LOST = "The connection to the daemon was lost. Check with 'overpaint status' that it runs, then try again."
 _TIMED_OUT = "The daemon did not answer in time. Check with 'overpaint status' that it runs, then try again."
 _NO_UNIX_SOCKETS = "This system has no Unix sockets. Use the daemon's tcp:// address."
+_NEW_FOLDER = (
+    "Restart the daemon with 'overpaint stop' and 'overpaint serve': it makes the folder private or says how."
+)
 _NOT_LOOPBACK = "An editor only talks to a daemon on its own machine. Run 'overpaint serve' on this machine."
 
 
@@ -61,7 +66,11 @@ class SocketTransport:
 
     @classmethod
     def open(
-        cls, endpoint: Endpoint, username: str | None = None, password: str | None = None
+        cls,
+        endpoint: Endpoint,
+        username: str | None = None,
+        password: str | None = None,
+        server_identity: str = "",
     ) -> SocketTransport:
         """Start to connect; returns at once, ``Connected`` comes as an event.
 
@@ -71,13 +80,19 @@ class SocketTransport:
             endpoint: where the daemon listens; on this machine.
             username: for PLAIN; ``None`` for no authentication.
             password: for PLAIN; given exactly if ``username`` is.
+            server_identity: what has to answer there; empty for anything.
 
         Raises:
-            LinkRefused: nothing listens there, it may not be reached, or it is not on this machine.
+            LinkRefused: nothing listens there, it may not be reached, it is not on this machine, or its folder is not ours alone.
             LinkError: the system could not connect for another reason.
             ValueError: credentials too long, or only one of the two.
         """
-        client = ZmtpClient(username=username, password=password, max_message_frames=MAX_FRAMES)
+        client = ZmtpClient(
+            username=username,
+            password=password,
+            server_identity=server_identity,
+            max_message_frames=MAX_FRAMES,
+        )
         if not endpoint.is_loopback:
             # PLAIN sends the token in clear text.
             raise LinkRefused(_NOT_LOOPBACK, detail=str(endpoint))
@@ -201,6 +216,12 @@ def _socket_address(endpoint: Endpoint) -> tuple[socket.AddressFamily, str | tup
         return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, endpoint.port)
     if not hasattr(socket, "AF_UNIX"):
         raise LinkRefused(_NO_UNIX_SOCKETS, detail=str(endpoint))
+    try:
+        check_private_folder(Path(endpoint.path).parent, "the folder of the daemon's socket")
+    except NotPrivate as reason:
+        raise LinkRefused(f"{reason}, so it is not used. {_NEW_FOLDER}", detail=str(endpoint)) from reason
+    except OSError as fault:
+        raise _link_error(fault, str(endpoint)) from fault
     return socket.AF_UNIX, endpoint.path
 
 
