@@ -119,35 +119,41 @@ class Turn:
 
 
 def test_fifty_mixed_jobs_of_krita_gimp_and_the_command_line(editor_root: EditorRoot, monkeypatch) -> None:
-    with short_folder() as folder, DaemonProcess.start(folder) as daemon:
-        environ = client_environ(folder / "state")
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
-        home = new_home(editor_root, folder / "home")
-        install_in_gimp(home / ".config/GIMP" / editor_root.gimp_config_name)
-        with fresh_driver(KritaDriver, editor_root, binds=[PROJECT, folder], environment=environ) as krita:
-            install_in_krita(krita)
-            krita.start()
-            krita.run(PRELUDE + _PREPARE)
-            gimp: dict[str, object] = {}
-            code = _GIMP_FILLS.format(folder=str(folder))
-            cli = CommandLine(folder / "pictures", daemon_environ(folder) | environ)
-            others = [
-                threading.Thread(
-                    target=lambda: gimp.update(run_script(editor_root, home, code, binds=[folder]).results)
-                ),
-                threading.Thread(target=cli.run),
-            ]
-            others[0].start()
-            wait_until((folder / "ready").exists, "GIMP has started", ANSWER_S)
-            others[1].start()
-            (folder / "go").touch()
-            krita.run(_FILLS)
-            result = krita.run(_KRITA_RESULT)
-            for thread in others:
-                thread.join(240.0)
-            report = daemon.client().ask(InspectDaemon())
-            stories = read_stories(folder / "state" / "stories.sqlite")
+    with short_folder() as folder:
+        with DaemonProcess.start(folder) as daemon:
+            environ = client_environ(folder / "state")
+            for name, value in environ.items():
+                monkeypatch.setenv(name, value)
+            home = new_home(editor_root, folder / "home")
+            install_in_gimp(home / ".config/GIMP" / editor_root.gimp_config_name)
+            with fresh_driver(
+                KritaDriver, editor_root, binds=[PROJECT, folder], environment=environ
+            ) as krita:
+                install_in_krita(krita)
+                krita.start()
+                krita.run(PRELUDE + _PREPARE)
+                gimp: dict[str, object] = {}
+                code = _GIMP_FILLS.format(folder=str(folder))
+                cli = CommandLine(folder / "pictures", daemon_environ(folder) | environ)
+                others = [
+                    threading.Thread(
+                        target=lambda: gimp.update(
+                            run_script(editor_root, home, code, binds=[folder]).results
+                        )
+                    ),
+                    threading.Thread(target=cli.run),
+                ]
+                others[0].start()
+                wait_until((folder / "ready").exists, "GIMP has started", ANSWER_S)
+                others[1].start()
+                (folder / "go").touch()
+                krita.run(_FILLS)
+                result = krita.run(_KRITA_RESULT)
+                for thread in others:
+                    thread.join(240.0)
+                report = daemon.client().ask(InspectDaemon())
+        # once the daemon has ended, since it writes them when it has nothing else to do
+        stories = read_stories(folder / "state" / "stories.sqlite")
 
     assert result["arrived"], result
     assert result["jobs"] == JOBS["krita"], "Krita saw a job that is not its own"
