@@ -318,8 +318,9 @@ class EngineConformance:
                 image = self._fill_in(session, request)
                 assert not any(np.array_equal(image[hole], other[hole]) for other in results), mix
                 results.append(image)
-            # by the last one, since all that were mixed before could have left something there
-            assert np.array_equal(results[-1], self.fill(request)), request.settings.loras
+            # The last of them, since all that was mixed before could have left something in it.
+            last = replace(plain, settings=replace(plain.settings, loras=mixes[-1]))
+            assert np.array_equal(results[-1], self.fill(last)), mixes[-1]
             assert np.array_equal(before, self._fill_in(session, plain))
             unknown = (LoraWeight(id="nobody-has-this-lora"),)
             try:
