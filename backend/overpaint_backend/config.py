@@ -42,6 +42,7 @@ class DaemonSettings:
     away_after_s: how long a client must be gone for that.
     cancel_grace_s: how long a cancelled job may take to stop before the worker is replaced.
     idle_unload_s: how long the worker keeps a model loaded that is not used.
+    workers: processes that engines run in; None for one on each CUDA device.
     worker_start_s: how long a worker may take to load its engines before it is replaced.
     tick_s: longest sleep of the loop, and so how late a dead worker is noticed.
     stop_s: how long telling clients and stopping the worker may take at the end.
@@ -85,6 +86,7 @@ class DaemonSettings:
     away_after_s: float = 60.0
     cancel_grace_s: float = 2.0
     idle_unload_s: float = 600.0
+    workers: int | None = None
     worker_start_s: float = 120.0
     tick_s: float = 0.1
     stop_s: float = 2.0
@@ -149,10 +151,9 @@ class DaemonSettings:
         """Names the holder of the lock, so that a second daemon can say who runs."""
         return self.state_dir / "daemon.pid"
 
-    @property
-    def pace_path(self) -> Path:
-        """What the worker learnt about the time jobs take."""
-        return self.state_dir / "pace.msgpack"
+    def pace_path(self, worker: int) -> Path:
+        """What that worker, counted from 0, learnt about the time jobs take on its device."""
+        return self.state_dir / ("pace.msgpack" if worker == 0 else f"pace-{worker + 1}.msgpack")
 
     @property
     def jobs_dir(self) -> Path:

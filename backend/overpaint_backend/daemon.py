@@ -16,7 +16,8 @@ from .durability.archive import Archive
 from .durability.keeper import Keeper
 from .durability.stories import StoryBook
 from .energy import EnergyMeter, installed_sources
-from .executors.base import WorkerSettings
+from .executors.base import Executor, WorkerSettings
+from .executors.placement import Placement, cuda_devices, placements
 from .executors.process import ProcessExecutor
 from .metrics import Counts, MetricsServer, Snapshot
 from .recipes.offer import RecipeBook
@@ -63,23 +64,15 @@ class _Daemon:
     def __init__(self, settings: DaemonSettings, metrics: MetricsServer | None) -> None:
         self._settings = settings
         self._next_tick = 0.0
-        self._watched: tuple[zmq.Poller, zmq.Socket[bytes] | None] | None = None
+        self._watched: tuple[zmq.Poller, tuple[zmq.Socket[bytes] | None, ...]] | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._allowed = AllowList(settings.allowed_path)
         self._entrance = Entrance(self._context, settings, self._allowed)
         descriptors = DescriptorLimit()
         for domain in (CLIENT_DOMAIN, REMOTE_DOMAIN):
             self._entrance.gate.limit(domain, descriptors.has_room)
-        self._executor = ProcessExecutor(
-            self._context,
-            self._entrance.gate.allow,
-            runtime_dir=self._entrance.socket_dir,
-            socket_prefix=f"{self._entrance.prefix}-worker",
-            start_timeout_s=settings.worker_start_s,
-            worker_settings=WorkerSettings(
-                idle_unload_s=settings.idle_unload_s, pace_path=str(settings.pace_path)
-            ),
-        )
+        where = placements(settings.workers, cuda_devices())
+        self._executors = [self._make_executor(worker, placement) for worker, placement in enumerate(where)]
         self._metrics = metrics
         self._published_at = float("-inf")
         self._archive = Archive(str(settings.jobs_dir))
@@ -87,13 +80,29 @@ class _Daemon:
         self._stories = StoryBook(settings.stories_path, settings.keep_s)
         self._service = Service(
             settings,
-            self._executor,
+            self._executors,
             self._entrance.router.send,
             RecipeBook(RecipeStore.from_environment()),
             self._keeper,
             time.monotonic(),
             Chronicle(self._stories, self._archive),
             EnergyMeter(installed_sources(), time.monotonic()),
+        )
+
+    def _make_executor(self, worker: int, placement: Placement) -> Executor:
+        settings = self._settings
+        return ProcessExecutor(
+            self._context,
+            self._entrance.gate.allow,
+            runtime_dir=self._entrance.socket_dir,
+            name=f"{self._entrance.prefix}-worker{worker + 1}",
+            start_timeout_s=settings.worker_start_s,
+            worker_settings=WorkerSettings(
+                idle_unload_s=settings.idle_unload_s,
+                pace_path=str(settings.pace_path(worker)),
+                place=placement.place,
+            ),
+            environ=placement.environ,
         )
 
     def serve(self) -> None:
@@ -113,7 +122,8 @@ class _Daemon:
             finally:
                 self._entrance.hide()
                 self._let_go_of_files()
-                self._executor.stop(self._settings.stop_s)
+                for executor in self._executors:
+                    executor.stop(self._settings.stop_s)
                 self._entrance.close()
                 self._context.term()
         _log.info("ended")
@@ -146,24 +156,26 @@ class _Daemon:
         for peer in router.take_gone():
             self._service.on_gone(peer, now)
         is_due = now >= self._next_tick
-        if is_due or self._executor.socket in ready:
-            for event, payload in self._executor.poll(now):
-                self._service.on_worker(event, payload, now)
+        for worker, executor in enumerate(self._executors):
+            if is_due or executor.socket in ready:
+                for event, payload in executor.poll(now):
+                    self._service.on_worker(worker, event, payload, now)
         if is_due:  # with many sessions it is more work than most messages
             self._next_tick = now + self._settings.tick_s / 2
             self._service.tick(now)
             self._publish(now)
 
     def _poller(self) -> zmq.Poller:
-        """Watches all that may have news; made anew when the worker was replaced."""
-        if self._watched is None or self._watched[1] is not self._executor.socket:
+        """Watches all that may have news; made anew when a worker was replaced."""
+        workers = tuple(executor.socket for executor in self._executors)
+        if self._watched is None or self._watched[1] != workers:
             poller = zmq.Poller()
-            entrance, worker = self._entrance, self._executor.socket
-            for socket in (entrance.gate.socket, entrance.router.socket, entrance.router.monitor, worker):
+            entrance = self._entrance
+            for socket in (entrance.gate.socket, entrance.router.socket, entrance.router.monitor, *workers):
                 if socket is not None:
                     poller.register(socket, zmq.POLLIN)
             poller.register(self._archive.socket, zmq.POLLIN)
-            self._watched = poller, worker
+            self._watched = poller, workers
         return self._watched[0]
 
     def _publish(self, now: float) -> None:

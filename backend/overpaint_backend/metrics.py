@@ -1,7 +1,7 @@
 """Metrics for Prometheus, for who asks for them with ``overpaint serve --metrics``: at an address of this machine's own only.
 
 A thread serves what the daemon's loop published last, so that nobody who asks can hold the loop up. Labels are operations, states,
-ids of engines and kinds of meters; never clients, jobs or words of theirs. Needs the package ``prometheus-client``.
+ids of engines, numbers of workers, places of devices and kinds of meters; never clients, jobs or words of theirs. Needs the package ``prometheus-client``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from overpaint_protocol.errors import DaemonError, RequestError
-from overpaint_protocol.messages import DaemonReport
+from overpaint_protocol.messages import DaemonReport, WorkerReport
 
 __all__ = ["Counts", "MetricsServer", "Snapshot", "loopback_address"]
 
@@ -175,7 +175,6 @@ def _of_report(report: DaemonReport) -> Iterator[Any]:
     for state in ("queued", "running"):
         jobs.add_metric([state], sum(job.state.value == state for job in report.jobs))
     yield jobs
-    loaded = GaugeMetricFamily("overpaint_loaded_bytes", "Weights of open engines.", labels=["engine"])
     energy = CounterMetricFamily("overpaint_energy_joules", "Of all programs.", labels=["source"])
     for one in report.energy:
         energy.add_metric([one.source], one.joules)
@@ -184,20 +183,39 @@ def _of_report(report: DaemonReport) -> Iterator[Any]:
         "uptime_seconds": ("Since the daemon's start.", report.uptime_s),
         "clients": ("Connected clients.", sum(session.connected for session in report.sessions)),
         "kept_bytes": ("Pictures and results of all clients.", report.kept_bytes),
-        "worker_ready": ("1 if the worker can run jobs.", report.worker in ("idle", "busy")),
     }
-    if report.device is not None:
-        device = report.device
-        numbers |= {
-            "memory_free_bytes": ("Where engines compute.", device.free_bytes),
-            "memory_total_bytes": ("Where engines compute.", device.total_bytes),
-            "worker_resident_bytes": ("Main memory of the worker.", device.resident_bytes),
-        }
-        for engine in device.loaded:
-            loaded.add_metric([engine.engine], engine.weight_bytes)
-    yield loaded
     for name, (meaning, value) in numbers.items():
         yield GaugeMetricFamily(f"overpaint_{name}", meaning, value=value)
-    yield CounterMetricFamily(
-        "overpaint_worker_restarts", "Workers that had to be replaced.", value=report.worker_restarts
+    yield from _of_workers(report.workers)
+
+
+def _of_workers(workers: tuple[WorkerReport, ...]) -> Iterator[Any]:
+    from prometheus_client.core import (  # pyright: ignore[reportMissingImports] - an extra
+        CounterMetricFamily,
+        GaugeMetricFamily,
     )
+
+    ready = GaugeMetricFamily("overpaint_worker_ready", "1 if the worker can run jobs.", labels=["worker"])
+    restarts = CounterMetricFamily(
+        "overpaint_worker_restarts", "How often it had to be replaced.", labels=["worker"]
+    )
+    loaded = GaugeMetricFamily(
+        "overpaint_loaded_bytes", "Weights of open engines.", labels=["worker", "engine"]
+    )
+    memory = {
+        field: GaugeMetricFamily(f"overpaint_{name}", meaning, labels=["worker", "place"])
+        for field, name, meaning in (
+            ("free_bytes", "memory_free_bytes", "Where its engines compute."),
+            ("total_bytes", "memory_total_bytes", "Where its engines compute."),
+            ("resident_bytes", "worker_resident_bytes", "Main memory of the worker."),
+        )
+    }
+    for number, worker in enumerate(workers, start=1):
+        ready.add_metric([str(number)], worker.state in ("idle", "busy"))
+        restarts.add_metric([str(number)], worker.restarts)
+        if worker.device is not None:
+            for field, family in memory.items():
+                family.add_metric([str(number), worker.device.place], getattr(worker.device, field))
+            for engine in worker.device.loaded:
+                loaded.add_metric([str(number), engine.engine], engine.weight_bytes)
+    yield from (ready, restarts, loaded, *memory.values())

@@ -77,6 +77,7 @@ __all__ = [
     "ShutDown",
     "SubmitJob",
     "Welcome",
+    "WorkerReport",
     "operation_name",
     "type_name",
 ]
@@ -531,9 +532,10 @@ class LoadedReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceReport:
-    """Where engines compute, as the worker last saw it.
+    """Where the engines of a worker compute, as it last saw it.
 
-    device: ``cpu``, ``cuda`` or ``mps``; ``cpu`` before a model was opened. free_bytes, total_bytes: of its memory, main memory
+    device: ``cpu``, ``cuda`` or ``mps``; ``cpu`` before a model was opened. place: what people call it where there are several, such
+    as ``cuda:1``; empty where there is no choice. free_bytes, total_bytes: of its memory, main memory
     for ``cpu`` and ``mps``. resident_bytes: main memory of the worker's process. loaded: least recently used first.
     """
 
@@ -541,7 +543,20 @@ class DeviceReport:
     free_bytes: int
     total_bytes: int
     resident_bytes: int
+    place: str = ""
     loaded: tuple[LoadedReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport:
+    """One of the processes that engines run in.
+
+    state: ``starting``, ``idle``, ``busy`` or ``down``. restarts: how often it had to be replaced. device: None while it has not told.
+    """
+
+    state: str
+    restarts: int
+    device: DeviceReport | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -900,9 +915,9 @@ class Pong:
 class DaemonReport:
     """How the daemon is.
 
-    uptime_s: seconds since its start. worker: ``starting``, ``idle``, ``busy`` or ``down``.
-    worker_restarts: how often the engine's process had to be replaced. sessions: the clients, oldest first.
-    jobs: those that run, then those that wait, in their order. device: None while no worker has told.
+    uptime_s: seconds since its start. worker: the best state that one of the workers is in, of ``idle``, ``busy``, ``starting`` and
+    ``down`` in this order. workers: each of them, always in the same order. sessions: the clients, oldest first.
+    jobs: those that run, then those that wait, in their order.
     kept_bytes: pictures and results of all sessions; max_kept_bytes: as many as there is room for.
     idle_unload_s: how long an engine stays loaded that nobody uses. failures: the newest first.
     energy: one of each source that can be read. is_draining: it takes no new jobs and ends after the unfinished ones.
@@ -913,12 +928,11 @@ class DaemonReport:
     pid: int
     uptime_s: float
     worker: str
-    worker_restarts: int
+    workers: tuple[WorkerReport, ...]
     engines: tuple[EngineInfo, ...]
     broken_engines: tuple[BrokenEngine, ...] = ()
     sessions: tuple[SessionReport, ...] = ()
     jobs: tuple[JobReport, ...] = ()
-    device: DeviceReport | None = None
     kept_bytes: int = 0
     max_kept_bytes: int = 0
     idle_unload_s: float = 0.0

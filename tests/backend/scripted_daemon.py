@@ -108,11 +108,14 @@ class ScriptedExecutor:
 class Daemon:
     """A Service with clients that are lists."""
 
-    def __init__(self, settings=SETTINGS, *, ready=True, recipes=Path("no recipes here"), keeper=None):
+    def __init__(
+        self, settings=SETTINGS, *, workers=1, ready=True, recipes=Path("no recipes here"), keeper=None
+    ):
         self.now = 100.0
-        self.executor = ScriptedExecutor()
+        self.executors = [ScriptedExecutor() for _ in range(workers)]
+        self.executor = self.executors[0]
         book = RecipeBook(RecipeStore(recipes))
-        self.service = Service(settings, self.executor, self._deliver, book, keeper or NoDisk(), self.now)
+        self.service = Service(settings, self.executors, self._deliver, book, keeper or NoDisk(), self.now)
         self.inboxes: dict[bytes, list] = {}
         self.blocked: set[bytes] = set()
         self.passes: set[bytes] = set()
@@ -121,7 +124,8 @@ class Daemon:
         """Who clients are that are not the daemon's own user."""
         self._ids = framing.message_ids()
         if ready:
-            self.worker(READY)
+            for worker in range(workers):
+                self.worker(READY, of=worker)
 
     @property
     def kept_bytes(self):
@@ -181,8 +185,9 @@ class Daemon:
     def session(self, session_id, principal=LOCAL):
         return self.service.sessions[principal, session_id]
 
-    def worker(self, event, payload=()):
-        self.service.on_worker(event, payload, self.now)
+    def worker(self, event, payload=(), of=0):
+        """One of the workers says something."""
+        self.service.on_worker(of, event, payload, self.now)
 
     def wait(self, seconds):
         self.now += seconds

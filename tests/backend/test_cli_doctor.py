@@ -17,7 +17,7 @@ from overpaint_backend.editors.install import enable, install
 from overpaint_backend.editors.locate import Editor, Installation, Packaging
 from overpaint_protocol.connection import ConnectionInfo
 from overpaint_protocol.errors import AccessError, DaemonNotRunning, LinkRefused
-from overpaint_protocol.messages import BrokenEngine, DaemonReport, EngineInfo
+from overpaint_protocol.messages import BrokenEngine, DaemonReport, EngineInfo, WorkerReport
 from overpaint_protocol.version import PRODUCT_VERSION
 
 ENGINE = EngineInfo(
@@ -34,7 +34,7 @@ REPORT = DaemonReport(
     pid=7,
     uptime_s=90.0,
     worker="idle",
-    worker_restarts=0,
+    workers=(WorkerReport(state="idle", restarts=0),),
     engines=(ENGINE,),
 )
 

@@ -12,7 +12,14 @@ from overpaint_backend.models.store import MODELS_DIR_VARIABLE
 from overpaint_backend.recipes.recipe import Recipe
 from overpaint_backend.recipes.recipe_file import read
 from overpaint_backend.recipes.store import RECIPES_DIR_VARIABLE
-from overpaint_protocol.messages import DaemonReport, EngineInfo, GenerationSettings, LoraInfo, LoraWeight
+from overpaint_protocol.messages import (
+    DaemonReport,
+    EngineInfo,
+    GenerationSettings,
+    LoraInfo,
+    LoraWeight,
+    WorkerReport,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +160,7 @@ def test_the_status_names_loras_and_recipes(run, monkeypatch):
         pid=1,
         uptime_s=5,
         worker="idle",
-        worker_restarts=0,
+        workers=(WorkerReport(state="idle", restarts=0),),
         engines=(painter,),
     )
     monkeypatch.setattr(status, "inspect_daemon", lambda: report)

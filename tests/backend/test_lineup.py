@@ -56,8 +56,8 @@ class Device:
             if not len(self.line_up):
                 now = max(now, self.orders[coming[0]].at_s)
             self._come(coming, now)
-            job = self.line_up.next()
-            self.line_up.start(job)
+            _, job = self.line_up.next([0])
+            self.line_up.start(job, 0)
             self.started[job.key] = now
             end = now + self.orders[job.key].takes_s
             while coming and self.orders[coming[0]].at_s < end:
@@ -66,7 +66,7 @@ class Device:
                 now = at_s
                 self._come(coming, now)
             self.line_up.passed(end - now)
-            self.line_up.end()
+            self.line_up.end(0)
             now = self.ended[job.key] = end
         return self
 
@@ -216,16 +216,17 @@ def test_the_order_that_is_told_is_the_one_in_which_jobs_run():
             engine=rng.choice(["one", "two"]),
             expected_s=rng.choice([0.5, 2.0, 9.0]),
         )
-        place = line_up.place_for(job)
+        place = line_up.place_for(job, [0])
         line_up.add(job)
-        assert line_up.order()[place] == key
-    told = line_up.order()
+        assert line_up.order([0])[place] == key
+    told = line_up.order([0])
     ran = []
-    while (job := line_up.next()) is not None:
+    while (turn := line_up.next([0])) is not None:
+        job = turn[1]
         ran.append(job.key)
-        line_up.start(job)
+        line_up.start(job, 0)
         line_up.passed(job.expected_s)
-        line_up.end()
+        line_up.end(0)
     assert ran == told
 
 
@@ -233,11 +234,11 @@ def test_an_interrupted_job_goes_before_all_others():
     line_up = LineUp()
     for key, name in enumerate("AAB"):
         line_up.add(Waiting(key=key, client=Client(name, SessionId(name))))
-    job = line_up.next()
-    line_up.start(job)
+    _, job = line_up.next([0])
+    line_up.start(job, 0)
     line_up.passed(100.0)
-    line_up.end()
+    line_up.end(0)
     line_up.add(job, is_interrupted=True)
-    assert line_up.next() is job
+    assert line_up.next([0]) == (0, job)
     line_up.remove(job.key)
-    assert line_up.next().client.principal == "B"
+    assert line_up.next([0])[1].client.principal == "B"

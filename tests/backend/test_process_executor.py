@@ -19,7 +19,7 @@ from overpaint_backend.executors.base import (
     pack,
     unpack,
 )
-from overpaint_backend.executors.process import WORKER_DOMAIN, ProcessExecutor
+from overpaint_backend.executors.process import ProcessExecutor
 from overpaint_backend.server.zap import Authenticator
 from overpaint_protocol.errors import ProtocolError
 from overpaint_protocol.geometry import Rect, Size
@@ -118,7 +118,7 @@ def test_a_killed_worker_is_replaced_at_once_under_a_new_token(start):
     assert executor.pid not in (None, first)
     events_until(executor, Ready)
     assert executor.restarts == 1
-    assert {domain for domain, _ in tokens} == {WORKER_DOMAIN}
+    assert {domain for domain, _ in tokens} == {"worker"}
     assert len({token for _, token in tokens}) == 2
 
 
@@ -159,6 +159,12 @@ def test_a_worker_is_told_its_settings(start):
     told = "settings = connection['settings']; sys.exit(f\"{settings['idle_unload_s']} {settings['pace_path']}\" != '7.5 /p')"
     settings = WorkerSettings(idle_unload_s=7.5, pace_path="/p")
     executor = start(READY_AND_WAIT + told, worker_settings=settings)
+    assert "ended with code 0" in events_until(executor, WorkerGone)[-1].reason
+
+
+def test_a_worker_gets_the_variables_of_its_device(start):
+    told = "import os; sys.exit(os.environ['CUDA_VISIBLE_DEVICES'] != 'GPU-1')"
+    executor = start(READY_AND_WAIT + told, environ={"CUDA_VISIBLE_DEVICES": "GPU-1"})
     assert "ended with code 0" in events_until(executor, WorkerGone)[-1].reason
 
 

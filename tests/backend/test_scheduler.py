@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -35,10 +37,11 @@ def submitted(key, client, attempts=0, **changes):
     return JobSubmitted(Waiting(key=key, client=client, attempts=attempts, **changes))
 
 
-def make_scheduler(*, ready=True):
-    scheduler = Scheduler(GRACE_S)
+def make_scheduler(workers=1, *, ready=True):
+    scheduler = Scheduler(GRACE_S, workers)
     if ready:
-        scheduler.handle(WorkerReady(), 0)
+        for worker in range(workers):
+            scheduler.handle(WorkerReady(worker), 0)
     return scheduler
 
 
@@ -51,8 +54,8 @@ def orders(instructions, *kinds):
 def run_everything(scheduler):
     """Let a good worker work until nothing is left, a second for each; returns the keys in the order they ran."""
     ran = []
-    while scheduler.running is not None:
-        ran.append(scheduler.running)
+    while scheduler.running:
+        ran += scheduler.running.values()
         scheduler.handle(RunEnded(len(ran)), len(ran))
     return ran
 
@@ -60,7 +63,7 @@ def run_everything(scheduler):
 def test_a_job_starts_at_once_on_an_idle_worker_and_ends():
     scheduler = make_scheduler()
     assert scheduler.worker_state is WorkerState.IDLE
-    assert orders(scheduler.handle(submitted(1, ANNA), 0)) == [StartRun(1, 1, 1)]
+    assert orders(scheduler.handle(submitted(1, ANNA), 0)) == [StartRun(0, 1, 1, 1)]
     assert scheduler.worker_state is WorkerState.BUSY
     assert orders(scheduler.handle(RunEnded(1), 1)) == [EndJob(1, JobState.DONE)]
     assert scheduler.worker_state is WorkerState.IDLE
@@ -69,7 +72,7 @@ def test_a_job_starts_at_once_on_an_idle_worker_and_ends():
 def test_jobs_wait_for_the_worker_to_start():
     scheduler = make_scheduler(ready=False)
     assert orders(scheduler.handle(submitted(1, ANNA), 0)) == []
-    assert orders(scheduler.handle(WorkerReady(), 0)) == [StartRun(1, 1, 1)]
+    assert orders(scheduler.handle(WorkerReady(0), 0)) == [StartRun(0, 1, 1, 1)]
 
 
 def test_clients_with_equally_long_jobs_take_turns():
@@ -116,9 +119,12 @@ def test_a_running_job_ends_at_once_when_cancelled_and_the_next_waits_for_the_wo
     scheduler = make_scheduler()
     scheduler.handle(submitted(1, ANNA), 0)
     scheduler.handle(submitted(2, ANNA), 0)
-    assert orders(scheduler.handle(JobCancelRequested(1), 0)) == [CancelRun(1), EndJob(1, JobState.CANCELLED)]
+    assert orders(scheduler.handle(JobCancelRequested(1), 0)) == [
+        CancelRun(0, 1),
+        EndJob(1, JobState.CANCELLED),
+    ]
     assert scheduler.current(1) is None
-    assert orders(scheduler.handle(RunEnded(1), 1)) == [StartRun(2, 2, 1)]
+    assert orders(scheduler.handle(RunEnded(1), 1)) == [StartRun(0, 2, 2, 1)]
 
 
 def test_a_worker_that_does_not_stop_is_killed_once_when_its_grace_is_over():
@@ -127,10 +133,10 @@ def test_a_worker_that_does_not_stop_is_killed_once_when_its_grace_is_over():
     scheduler.handle(submitted(2, ANNA), 10)
     scheduler.handle(JobCancelRequested(1), 10)
     assert orders(scheduler.handle(Tick(), 10 + GRACE_S - 0.01)) == []
-    assert orders(scheduler.handle(Tick(), 10 + GRACE_S)) == [KillWorker()]
+    assert orders(scheduler.handle(Tick(), 10 + GRACE_S)) == [KillWorker(0)]
     assert orders(scheduler.handle(Tick(), 20)) == []
-    assert orders(scheduler.handle(WorkerLost(), 20)) == []
-    assert orders(scheduler.handle(WorkerReady(), 21)) == [StartRun(2, 2, 1)]
+    assert orders(scheduler.handle(WorkerLost(0), 20)) == []
+    assert orders(scheduler.handle(WorkerReady(0), 21)) == [StartRun(0, 2, 2, 1)]
 
 
 def test_cancelling_an_ended_or_unknown_job_does_nothing():
@@ -145,27 +151,27 @@ def test_a_job_whose_worker_dies_runs_again_first():
     scheduler = make_scheduler()
     for key, client in enumerate([ANNA, BO, ANNA], start=1):
         scheduler.handle(submitted(key, client), 0)
-    assert orders(scheduler.handle(WorkerLost(), 0)) == []
-    assert orders(scheduler.handle(WorkerReady(), 1)) == [StartRun(2, 1, 2)]
+    assert orders(scheduler.handle(WorkerLost(0), 0)) == []
+    assert orders(scheduler.handle(WorkerReady(0), 1)) == [StartRun(0, 2, 1, 2)]
 
 
 def test_a_job_whose_worker_dies_twice_fails_and_the_next_runs():
     scheduler = make_scheduler()
     scheduler.handle(submitted(1, ANNA), 0)
     scheduler.handle(submitted(2, ANNA), 0)
-    scheduler.handle(WorkerLost(), 0)
-    scheduler.handle(WorkerReady(), 1)
-    (end,) = orders(scheduler.handle(WorkerLost(), 2))
+    scheduler.handle(WorkerLost(0), 0)
+    scheduler.handle(WorkerReady(0), 1)
+    (end,) = orders(scheduler.handle(WorkerLost(0), 2))
     assert (end.key, end.state) == (1, JobState.FAILED)
     assert isinstance(end.error, EngineLost)
-    assert orders(scheduler.handle(WorkerReady(), 3)) == [StartRun(3, 2, 1)]
+    assert orders(scheduler.handle(WorkerReady(0), 3)) == [StartRun(0, 3, 2, 1)]
 
 
 def test_words_about_an_earlier_run_are_ignored():
     scheduler = make_scheduler()
     scheduler.handle(submitted(1, ANNA), 0)
-    scheduler.handle(WorkerLost(), 0)
-    scheduler.handle(WorkerReady(), 1)
+    scheduler.handle(WorkerLost(0), 0)
+    scheduler.handle(WorkerReady(0), 1)
     assert orders(scheduler.handle(RunEnded(1), 1)) == []
     assert scheduler.current(1) is None
     assert scheduler.current(2) == 1
@@ -182,14 +188,14 @@ def test_an_engine_error_fails_the_job_and_not_the_worker():
 def test_when_no_worker_starts_jobs_are_told_and_new_ones_refused_until_one_does():
     scheduler = make_scheduler(ready=False)
     scheduler.handle(submitted(1, ANNA), 0)
-    assert orders(scheduler.handle(WorkerLost(), 1) + scheduler.handle(WorkerLost(), 2)) == []
-    (end,) = orders(scheduler.handle(WorkerLost(), 3))
+    assert orders(scheduler.handle(WorkerLost(0), 1) + scheduler.handle(WorkerLost(0), 2)) == []
+    (end,) = orders(scheduler.handle(WorkerLost(0), 3))
     assert (end.key, end.error.code) == (1, "engine.lost")
     assert scheduler.worker_state is WorkerState.DOWN
     (end,) = orders(scheduler.handle(submitted(2, ANNA), 4))
     assert (end.key, end.error.code) == (2, "engine.lost")
-    scheduler.handle(WorkerReady(), 5)
-    assert orders(scheduler.handle(submitted(3, ANNA), 5)) == [StartRun(1, 3, 1)]
+    scheduler.handle(WorkerReady(0), 5)
+    assert orders(scheduler.handle(submitted(3, ANNA), 5)) == [StartRun(0, 1, 3, 1)]
 
 
 def test_stopping_leaves_everything_to_the_next_daemon_and_takes_nothing_new():
@@ -201,13 +207,13 @@ def test_stopping_leaves_everything_to_the_next_daemon_and_takes_nothing_new():
     assert orders(scheduler.handle(RunEnded(1), 1)) == [], "the other does not begin"
     (end,) = orders(scheduler.handle(submitted(3, ANNA), 1))
     assert isinstance(end.error, ShuttingDown)
-    assert orders(scheduler.handle(WorkerLost(), 1)) == []
+    assert orders(scheduler.handle(WorkerLost(0), 1)) == []
 
 
 def test_what_an_earlier_daemon_began_is_begun_once_more_and_no_third_time():
     scheduler = make_scheduler()
-    assert orders(scheduler.handle(submitted(1, ANNA, attempts=1), 0)) == [StartRun(1, 1, 2)]
-    (end,) = orders(scheduler.handle(WorkerLost(), 1))
+    assert orders(scheduler.handle(submitted(1, ANNA, attempts=1), 0)) == [StartRun(0, 1, 1, 2)]
+    (end,) = orders(scheduler.handle(WorkerLost(0), 1))
     assert isinstance(end.error, EngineLost)
     (end,) = orders(scheduler.handle(submitted(2, ANNA, attempts=2), 2))
     assert (end.key, end.state) == (2, JobState.FAILED)
@@ -220,41 +226,167 @@ def test_a_job_that_is_stopped_counts_as_not_begun_again():
     assert scheduler.handle(Stopping(), 1) == [LeaveJob(1, attempts=1)]
 
 
+# ---------------------------------------------------------------- several workers
+
+
+def test_jobs_start_on_all_free_workers_and_wait_for_the_first_that_gets_free():
+    scheduler = make_scheduler(2)
+    starts = [orders(scheduler.handle(submitted(key, ANNA), 0)) for key in (1, 2, 3)]
+    assert starts == [[StartRun(0, 1, 1, 1)], [StartRun(1, 2, 2, 1)], []]
+    assert scheduler.worker_state is WorkerState.BUSY
+    assert orders(scheduler.handle(RunEnded(2), 1)) == [EndJob(2, JobState.DONE), StartRun(1, 3, 3, 1)]
+    assert scheduler.running == {0: 1, 1: 3}
+
+
+def test_all_workers_that_get_ready_take_what_waits():
+    scheduler = make_scheduler(2, ready=False)
+    for key in (1, 2, 3):
+        scheduler.handle(submitted(key, ANNA), 0)
+    assert orders(scheduler.handle(WorkerReady(1), 0)) == [StartRun(1, 1, 1, 1)]
+    assert scheduler.worker_states == (WorkerState.STARTING, WorkerState.BUSY)
+    assert orders(scheduler.handle(WorkerReady(0), 0)) == [StartRun(0, 2, 2, 1)]
+
+
+def test_a_job_goes_to_the_free_worker_that_has_its_engine_loaded_else_to_one_that_has_none():
+    scheduler = make_scheduler(3)
+    for key, engine in enumerate(["one", "two", "one"], start=1):
+        scheduler.handle(submitted(key, ANNA, engine=engine), 0)
+    assert scheduler.running == {0: 1, 1: 2, 2: 3}
+    for run in (1, 2, 3):
+        scheduler.handle(RunEnded(run), 1)
+    assert orders(scheduler.handle(submitted(4, BO, engine="two"), 2)) == [StartRun(1, 4, 4, 1)]
+    scheduler.handle(WorkerLost(2), 2)
+    scheduler.handle(WorkerReady(2), 2)
+    assert orders(scheduler.handle(submitted(5, BO, engine="three"), 2)) == [StartRun(2, 5, 5, 1)]
+
+
+def test_two_engines_settle_on_a_worker_each():
+    scheduler = make_scheduler(2)
+    began = {}
+    for key, engine in enumerate(["one", "one", "two", "two", "one", "two", "two", "one"] * 4, start=1):
+        began[key] = engine
+        scheduler.handle(submitted(key, Client("local", SessionId(engine)), engine=engine), 0)
+    ran = {0: [], 1: []}
+    for second in range(len(began)):
+        for worker, key in scheduler.running.items():
+            ran[worker].append(began[key])
+        for run in (2 * second + 1, 2 * second + 2):
+            scheduler.handle(RunEnded(run), second)
+    switches = [sum(a != b for a, b in itertools.pairwise(engines)) for engines in ran.values()]
+    assert sum(switches) <= 2, ran
+
+
+def test_clients_share_the_devices_by_the_seconds_of_all_of_them():
+    scheduler = make_scheduler(2)
+    for key in range(1, 9):
+        scheduler.handle(submitted(key, ANNA), 0)
+    scheduler.handle(submitted(9, BO), 1)
+    scheduler.handle(submitted(10, BO), 1)
+    scheduler.handle(RunEnded(1), 4)
+    scheduler.handle(RunEnded(2), 4)
+    assert sorted(scheduler.running.values()) == [9, 10], "Anna has had eight seconds, Bo none"
+
+
+def test_of_two_that_have_had_the_same_the_one_that_has_a_device_waits():
+    scheduler = make_scheduler(2, ready=False)
+    for key, client in enumerate([ANNA, ANNA, BO], start=1):
+        scheduler.handle(submitted(key, client), 0)
+    scheduler.handle(WorkerReady(0), 1)
+    scheduler.handle(WorkerReady(1), 1)
+    assert scheduler.running == {0: 1, 1: 3}
+
+
+def test_positions_count_all_that_run():
+    scheduler = make_scheduler(2)
+    for key in (1, 2):
+        scheduler.handle(submitted(key, ANNA), 0)
+    event = submitted(3, ANNA)
+    assert scheduler.position_for(event.job) == 2
+    assert orders(scheduler.handle(event, 0), MoveJob) == [MoveJob(3, 2)]
+
+
+def test_a_job_whose_worker_dies_goes_on_at_once_where_another_is_free():
+    scheduler = make_scheduler(2)
+    scheduler.handle(submitted(1, ANNA), 0)
+    assert orders(scheduler.handle(WorkerLost(0), 1)) == [StartRun(1, 2, 1, 2)]
+    assert orders(scheduler.handle(RunEnded(1), 1)) == [], "the words of a dead worker"
+    assert scheduler.running == {1: 1}
+
+
+def test_a_pool_with_a_dead_worker_goes_on_and_only_with_none_left_are_jobs_told():
+    scheduler = make_scheduler(2)
+    for second in range(4):  # it was ready before the first
+        assert orders(scheduler.handle(WorkerLost(1), second)) == []
+    assert scheduler.worker_states == (WorkerState.IDLE, WorkerState.DOWN)
+    assert scheduler.worker_state is WorkerState.IDLE
+    assert orders(scheduler.handle(submitted(1, ANNA), 5)) == [StartRun(0, 1, 1, 1)]
+    scheduler.handle(submitted(2, ANNA), 5)
+    for second in range(3):
+        assert orders(scheduler.handle(WorkerLost(0), 6 + second)) == []
+    ends = orders(scheduler.handle(WorkerLost(0), 9))
+    assert [(end.key, end.error.code) for end in ends] == [(1, "engine.lost"), (2, "engine.lost")]
+
+
+def test_the_worker_of_a_cancelled_run_is_killed_and_no_other():
+    scheduler = make_scheduler(2)
+    for key in (1, 2):
+        scheduler.handle(submitted(key, ANNA), 0)
+    assert orders(scheduler.handle(JobCancelRequested(2), 0)) == [
+        CancelRun(1, 2),
+        EndJob(2, JobState.CANCELLED),
+    ]
+    assert orders(scheduler.handle(Tick(), GRACE_S)) == [KillWorker(1)]
+    assert scheduler.current(1) == 1
+
+
+def test_stopping_leaves_what_all_workers_do_to_the_next_daemon():
+    scheduler = make_scheduler(2)
+    for key in (1, 2):
+        scheduler.handle(submitted(key, ANNA), 0)
+    assert scheduler.handle(Stopping(), 1) == [LeaveJob(1, attempts=0), LeaveJob(2, attempts=0)]
+
+
 class SchedulerMachine(RuleBasedStateMachine):
-    """Clients, a worker and time do what they like; the promises hold."""
+    """Clients, some workers and time do what they like; the promises hold."""
 
     def __init__(self):
         super().__init__()
-        self.scheduler = Scheduler(GRACE_S)
         self.now = 0.0
         self.clients: dict[int, Client] = {}
         self.ended: dict[int, JobState] = {}
-        self.started: list[int] = []
-        self.run = None
-        self.worker = "starting"
-        self.failed_starts = 0
+        self.positions: dict[int, int] = {}
+        self.keys: dict[int, int] = {}
+        """The jobs of the runs under way."""
+        self.is_ready: list[bool] = []
+        self.runs: list[int | None] = []
 
     def handle(self, event):
         for item in self.scheduler.handle(event, self.now):
             match item:
-                case StartRun(run, key, attempt):
-                    assert self.worker == "ready" and self.run is None
+                case StartRun(worker, run, key, attempt):
+                    assert self.is_ready[worker] and self.runs[worker] is None
                     assert key not in self.ended and attempt <= 2
-                    self.run = run
-                    self.started.append(key)
-                case CancelRun(run):
-                    assert run == self.run
+                    under_way = [self.keys[run] for run in self.runs if run is not None]
+                    assert key not in under_way, "a job runs twice at once"
+                    self.runs[worker], self.keys[run] = run, key
+                    self.positions.pop(key, None)
+                case CancelRun(worker, run):
+                    assert run == self.runs[worker]
                 case EndJob(key, state, error):
                     assert key not in self.ended, "a job ended twice"
                     assert state.is_final and (error is not None) == (state is JobState.FAILED)
                     self.ended[key] = state
+                    self.positions.pop(key, None)
                 case MoveJob(key, position):
                     assert key not in self.ended and position >= 0
-                case KillWorker():
-                    assert self.run is not None
+                    self.positions[key] = position
+                case KillWorker(worker):
+                    assert self.runs[worker] is not None
 
-    @initialize()
-    def start(self):
+    @initialize(workers=st.integers(1, 4))
+    def start(self, workers):
+        self.scheduler = Scheduler(GRACE_S, workers)
+        self.is_ready, self.runs = [False] * workers, [None] * workers
         self.handle(Tick())
 
     @rule(
@@ -274,26 +406,33 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.handle(JobCancelRequested(key))
         assert key in self.ended
 
-    @rule()
-    @precondition(lambda self: self.worker == "starting")
-    def worker_gets_ready(self):
-        self.worker, self.failed_starts = "ready", 0
-        self.handle(WorkerReady())
+    @rule(data=st.data())
+    @precondition(lambda self: not all(self.is_ready))
+    def worker_gets_ready(self, data):
+        worker = data.draw(st.sampled_from([w for w, is_ready in enumerate(self.is_ready) if not is_ready]))
+        self.is_ready[worker] = True
+        self.handle(WorkerReady(worker))
 
-    @rule()
-    def worker_dies(self):
-        self.worker, self.run = "starting", None
-        self.handle(WorkerLost())
+    @rule(data=st.data())
+    @precondition(lambda self: self.is_ready)
+    def worker_dies(self, data):
+        worker = data.draw(st.integers(0, len(self.is_ready) - 1))
+        self.is_ready[worker], self.runs[worker] = False, None
+        self.handle(WorkerLost(worker))
 
-    @rule(is_good=st.booleans())
-    @precondition(lambda self: self.run is not None)
-    def run_ends(self, is_good):
-        run, self.run = self.run, None
-        self.handle(RunEnded(run, None if is_good else EngineError("No.")))
+    @rule(data=st.data(), is_good=st.booleans())
+    @precondition(lambda self: any(run is not None for run in self.runs))
+    def run_ends(self, data, is_good):
+        worker = data.draw(st.sampled_from([w for w, run in enumerate(self.runs) if run is not None]))
+        self.end(worker, None if is_good else EngineError("No."))
+
+    def end(self, worker, error=None):
+        run, self.runs[worker] = self.runs[worker], None
+        self.handle(RunEnded(run, error))
 
     @rule(run=st.integers(1, 20))
     def late_words(self, run):
-        if run != self.run:
+        if run not in self.runs:
             self.handle(RunEnded(run))
 
     @rule(seconds=st.floats(0, 5))
@@ -302,18 +441,29 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.handle(Tick())
 
     @invariant()
-    def a_ready_worker_is_not_idle_while_jobs_wait(self):
-        unfinished = set(self.clients) - set(self.ended)
-        if self.worker == "ready" and self.run is None:
-            assert not unfinished
+    def no_ready_worker_is_idle_while_jobs_wait(self):
+        under_way = {self.keys[run] for run in self.runs if run is not None}
+        waiting = set(self.clients) - set(self.ended) - under_way
+        if any(ready and run is None for ready, run in zip(self.is_ready, self.runs, strict=True)):
+            assert not waiting
+
+    @invariant()
+    def those_that_wait_know_how_many_are_ahead(self):
+        running = sum(run is not None for run in self.runs)
+        assert sorted(self.positions.values()) == list(range(running, running + len(self.positions)))
+        if self.runs:
+            assert self.positions.keys() == set(self.scheduler.waiting)
 
     def teardown(self):
         """With a good worker everything comes to its end."""
-        if self.worker == "starting":
-            self.worker_gets_ready()
+        if not self.is_ready:
+            return
+        if not self.is_ready[0]:
+            self.is_ready[0] = True
+            self.handle(WorkerReady(0))
         for _ in range(2 * len(self.clients) + 2):
-            if self.run is not None:
-                self.run_ends(True)
+            for worker in [w for w, run in enumerate(self.runs) if run is not None]:
+                self.end(worker)
         assert set(self.ended) == set(self.clients)
 
 

@@ -23,8 +23,10 @@ from overpaint_backend.executors.base import (
     RunOver,
     RunPreview,
     RunProgress,
+    WorkerCondition,
     WorkerGone,
 )
+from overpaint_backend.server.forecast import done_in_s
 from overpaint_protocol import framing
 from overpaint_protocol.errors import EngineError
 from overpaint_protocol.geometry import Margins, Rect, Size
@@ -34,6 +36,7 @@ from overpaint_protocol.messages import (
     Capabilities,
     DaemonReport,
     DaemonStopping,
+    DeviceReport,
     EncodedImage,
     ErrorInfo,
     ErrorReply,
@@ -56,8 +59,11 @@ from overpaint_protocol.messages import (
     Remove,
     ShutDown,
     Welcome,
+    WorkerReport,
 )
 from overpaint_protocol.pixels import ColorSpace, ImageHeader, PixelFormat
+
+DEVICE = DeviceReport(device="cuda", place="cuda:1", free_bytes=1, total_bytes=2, resident_bytes=3)
 
 
 @pytest.fixture
@@ -693,6 +699,80 @@ def test_a_defect_in_a_handler_is_answered_with_an_id_and_logged(daemon, monkeyp
     assert error.detail in caplog.text
 
 
+# ---------------------------------------------------------------- several workers
+
+
+def test_two_workers_have_a_job_each_and_what_they_say_goes_to_its_client():
+    daemon = Daemon(workers=2)
+    daemon.hello(b"A")
+    for name in ("one", "two", "three"):
+        daemon.send(b"A", submit(name), pixels())
+    ran = [[run.request.job_id for run in executor.runs] for executor in daemon.executors]
+    assert ran == [["one"], ["two"]]
+    daemon.worker(variant(2), (bytes(4),), of=1)
+    daemon.worker(RunOver(run=2), of=1)
+    told = daemon.take(b"A")
+    assert only(told, JobVariant).job_id == only(told, JobDone).job_id == "two"
+    assert daemon.executors[1].runs[-1].request.job_id == "three"
+    daemon.send(b"A", CancelJob(job_id="one"))
+    assert (daemon.executors[0].cancelled, daemon.executors[1].cancelled) == ([1], [])
+    daemon.wait(SETTINGS.cancel_grace_s)
+    assert (daemon.executors[0].kills, daemon.executors[1].kills) == (1, 0)
+
+
+def test_a_job_of_a_dead_worker_goes_on_with_the_other_and_the_report_tells():
+    daemon = Daemon(workers=2)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit("one"), pixels())
+    daemon.worker(WorkerCondition(device=DEVICE), of=0)
+    daemon.worker(WorkerCondition(device=DEVICE), of=1)
+    daemon.executors[0].restarts = 1
+    daemon.worker(WorkerGone(reason="killed"), of=0)
+    assert [run.request.job_id for run in daemon.executors[1].runs] == ["one"]
+    report = only(daemon.send(b"A", InspectDaemon()), DaemonReport)
+    assert report.worker == "busy"
+    assert report.workers == (
+        WorkerReport(state="starting", restarts=1),
+        WorkerReport(state="busy", restarts=0, device=DEVICE),
+    )
+
+
+def test_only_what_every_worker_can_run_is_offered():
+    daemon = Daemon(workers=2, ready=False)
+    daemon.worker(READY, of=0)
+    assert daemon.service.engines == (PAINTER, ERASER)
+    daemon.worker(dataclasses.replace(READY, engines=(ERASER,)), of=1)
+    assert daemon.service.engines == (ERASER,)
+    daemon.worker(EnginesChanged(engines=(PAINTER, ERASER), broken_engines=()), of=1)
+    assert daemon.service.engines == (PAINTER, ERASER)
+
+
+def test_who_waits_is_told_the_time_of_the_worker_that_is_free_first():
+    daemon = Daemon(workers=2)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit("first"), pixels())
+    run_one(daemon, 10.0, run=1)
+    for name in ("one", "two"):
+        daemon.send(b"A", submit(name), pixels())
+    daemon.wait(4.0)
+    daemon.take(b"A")
+    assert times_left(daemon.send(b"A", submit("three"), pixels())) == {"three": 16.0}
+
+
+@pytest.mark.parametrize(
+    ("free_in_s", "takes_s", "done"),
+    [
+        ([0.0], [2.0, None, 1.0], [2.0, None, None]),
+        ([None], [2.0], [None]),
+        ([3.0, 1.0], [5.0, 1.0, 1.0], [6.0, 4.0, 5.0]),
+        ([None, 1.0], [1.0, None, 1.0], [2.0, None, None]),
+        ([0.0, 0.0], [None, 1.0, 1.0], [None, 1.0, 2.0]),
+    ],
+)
+def test_jobs_are_done_by_the_worker_that_is_free_first(free_in_s, takes_s, done):
+    assert done_in_s(free_in_s, takes_s) == done
+
+
 # ---------------------------------------------------------------- the daemon itself
 
 
@@ -701,7 +781,8 @@ def test_the_report_tells_about_worker_and_sessions(daemon):
     daemon.send(b"A", submit("job-2"), pixels())
     daemon.executor.restarts = 2
     report = only(daemon.send(b"A", InspectDaemon()), DaemonReport)
-    assert (report.worker, report.worker_restarts, report.engines) == ("busy", 2, (PAINTER, ERASER))
+    assert (report.worker, report.engines) == ("busy", (PAINTER, ERASER))
+    assert report.workers == (WorkerReport(state="busy", restarts=2),)
     (session,) = report.sessions
     assert (session.editor, session.connected, session.queued, session.running) == ("Test", True, 1, 1)
 

@@ -456,7 +456,7 @@ def test_a_killed_worker_is_replaced_and_its_job_done_by_the_next(own_daemon):
     made = variants_of(client.until_over("job"))
     assert [(e.message.variant, e.message.seed) for e in made] == [(0, 0), (1, 1)]
     assert variants_of(client.until_over("next"))
-    assert client.ask(InspectDaemon()).worker_restarts == 1
+    assert [worker.restarts for worker in client.ask(InspectDaemon()).workers] == [1]
 
 
 def test_a_job_that_kills_its_worker_twice_fails_with_a_sentence_and_the_next_works(own_daemon):

@@ -58,7 +58,7 @@ def test_jobs_are_counted_by_how_they_ended_without_words_of_clients(daemon, por
     assert found["overpaint_engine_seconds_total", "test-invert"] > 0
     assert found["overpaint_jobs", "running"] == found["overpaint_jobs", "queued"] == 0
     assert found["overpaint_clients",] == 1
-    assert found["overpaint_worker_ready",] == 1
+    assert found["overpaint_worker_ready", "1"] == 1
     assert "zanzibar" not in text.lower()
 
 

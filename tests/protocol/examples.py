@@ -49,6 +49,7 @@ from overpaint_protocol.messages import (
     ShutDown,
     SubmitJob,
     Welcome,
+    WorkerReport,
 )
 from overpaint_protocol.pixels import ColorSpace, ImageHeader, PixelFormat
 
@@ -260,7 +261,24 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
             pid=4242,
             uptime_s=12.5,
             worker="idle",
-            worker_restarts=0,
+            workers=(
+                WorkerReport(
+                    state="idle",
+                    restarts=2,
+                    device=DeviceReport(
+                        device="cuda",
+                        place="cuda:0",
+                        free_bytes=9_000_000_000,
+                        total_bytes=12_000_000_000,
+                        resident_bytes=800_000_000,
+                        loaded=(
+                            LoadedReport(engine="flux", weight_bytes=2_000_000_000, idle_s=30.0),
+                            LoadedReport(engine="embedded", weight_bytes=0),
+                        ),
+                    ),
+                ),
+                WorkerReport(state="starting", restarts=0),
+            ),
             engines=(ENGINE,),
             broken_engines=(BROKEN,),
             sessions=(SessionReport(editor="krita 5.2.9", connected=True, queued=1, running=1, kept=0),),
@@ -277,16 +295,6 @@ EXAMPLES: dict[str, tuple[object, tuple[bytes, ...]]] = {
                 ),
                 JobReport(
                     editor="krita 5.2.9", operation="edit", engine="", state=JobState.QUEUED, position=1
-                ),
-            ),
-            device=DeviceReport(
-                device="cuda",
-                free_bytes=9_000_000_000,
-                total_bytes=12_000_000_000,
-                resident_bytes=800_000_000,
-                loaded=(
-                    LoadedReport(engine="flux", weight_bytes=2_000_000_000, idle_s=30.0),
-                    LoadedReport(engine="embedded", weight_bytes=0),
                 ),
             ),
             kept_bytes=4096,

@@ -50,6 +50,7 @@ def _options(
     pass
 
 
+_MOST_WORKERS = 64
 _WHITE_CHANGES = "A picture of the same size: white changes, black stays, grey blends."
 
 
@@ -190,13 +191,25 @@ def serve(
             metavar="127.0.0.1:PORT",
         ),
     ] = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=_MOST_WORKERS,
+            envvar="OVERPAINT_WORKERS",
+            help="Work at so many jobs at a time; by default at one on each CUDA device.",
+            metavar="COUNT",
+        ),
+    ] = None,
 ) -> None:
     """Run the daemon that editors talk to, in the foreground."""
 
     def run() -> int:
         from .serve import run_serve
 
-        return run_serve(idle_exit, listen, on_every_address=on_every_address, metrics=metrics)
+        return run_serve(
+            idle_exit, listen, on_every_address=on_every_address, metrics=metrics, workers=workers
+        )
 
     end_with(run, as_json=False)
 

@@ -25,7 +25,7 @@ import psutil
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.durability.stories import Fact, read_stories
 from overpaint_protocol.errors import DaemonError, OverpaintError
-from overpaint_protocol.messages import DaemonReport
+from overpaint_protocol.messages import DaemonReport, DeviceReport
 from overpaint_protocol.version import MAJOR, MINOR, PRODUCT_VERSION
 
 from .doctor import Examination
@@ -158,12 +158,18 @@ def _status(examination: Examination) -> dict[str, object]:
 
 
 def _numbers(report: DaemonReport) -> dict[str, object]:
-    device = report.device
     return {
         "product_version": report.product_version,
         "uptime_s": report.uptime_s,
         "worker": report.worker,
-        "worker_restarts": report.worker_restarts,
+        "workers": [
+            {
+                "state": worker.state,
+                "restarts": worker.restarts,
+                "device": None if worker.device is None else _device_numbers(worker.device),
+            }
+            for worker in report.workers
+        ],
         "engines": len(report.engines),
         "broken_engines": len(report.broken_engines),
         "clients": len(report.sessions),
@@ -171,18 +177,20 @@ def _numbers(report: DaemonReport) -> dict[str, object]:
             {"operation": job.operation, "state": job.state.value, "position": job.position}
             for job in report.jobs
         ],
-        "device": device
-        and {
-            "device": device.device,
-            "free_bytes": device.free_bytes,
-            "total_bytes": device.total_bytes,
-            "resident_bytes": device.resident_bytes,
-            "loaded": [loaded.weight_bytes for loaded in device.loaded],
-        },
         "kept_bytes": report.kept_bytes,
         "failures": [
             {"ago_s": one.ago_s, "operation": one.operation, "code": one.code} for one in report.failures
         ],
+    }
+
+
+def _device_numbers(device: DeviceReport) -> dict[str, object]:
+    return {
+        "device": device.device,
+        "free_bytes": device.free_bytes,
+        "total_bytes": device.total_bytes,
+        "resident_bytes": device.resident_bytes,
+        "loaded": [loaded.weight_bytes for loaded in device.loaded],
     }
 
 

@@ -26,7 +26,7 @@ from overpaint_protocol.messages import BrokenEngine, DaemonReport, EngineInfo
 from overpaint_protocol.version import MAJOR, MINOR, PRODUCT_VERSION
 
 from .outcome import FAILED, OK, print_json, say
-from .situation import describe_duration
+from .situation import describe_duration, describe_workers
 from .status import inspect_daemon
 
 __all__ = ["Check", "Examination", "Level", "run_doctor"]
@@ -210,8 +210,7 @@ class Examination:
         return report, Check(
             name="Daemon",
             level=Level.GOOD,
-            says=f"Has run for {describe_duration(report.uptime_s)} (process {report.pid}), its worker is "
-            f"{report.worker}.",
+            says=f"Has run for {describe_duration(report.uptime_s)} (process {report.pid}), {describe_workers(report)}.",
         )
 
     def _kept_jobs(self) -> Iterator[Check]:

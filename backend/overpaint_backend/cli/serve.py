@@ -6,9 +6,14 @@ __all__ = ["run_serve"]
 
 
 def run_serve(
-    idle_exit_s: float | None, listen: str = "", *, on_every_address: bool = False, metrics: str = ""
+    idle_exit_s: float | None,
+    listen: str = "",
+    *,
+    on_every_address: bool = False,
+    metrics: str = "",
+    workers: int | None = None,
 ) -> int:
-    """Run the daemon until it is told to stop; returns its exit code.
+    """Run the daemon until it is told to stop; returns its exit code. workers: as in DaemonSettings.
 
     Raises:
         RequestError: ``listen`` is not empty and no address to listen at, or means all of them without ``on_every_address``;
@@ -23,4 +28,6 @@ def run_serve(
 
     address = listen_address(listen, on_every_address=on_every_address) if listen else ""
     settings = DaemonSettings.from_environment(idle_exit_s=idle_exit_s, listen=address)
-    return run_daemon(replace(settings, metrics=loopback_address(metrics) if metrics else None))
+    return run_daemon(
+        replace(settings, metrics=loopback_address(metrics) if metrics else None, workers=workers)
+    )

@@ -19,7 +19,14 @@ from overpaint_protocol.messages import (
     SessionReport,
 )
 
-__all__ = ["Storage", "describe", "describe_bytes", "describe_duration", "look_at_storage"]
+__all__ = [
+    "Storage",
+    "describe",
+    "describe_bytes",
+    "describe_duration",
+    "describe_workers",
+    "look_at_storage",
+]
 
 _DEVICES = {"cpu": "Processor", "cuda": "Graphics card", "mps": "Graphics processor"}
 _METERS = {"nvml": "graphics cards", "rapl": "processors"}
@@ -51,16 +58,19 @@ def describe(report: DaemonReport, storage: Storage | None) -> Iterator[str]:
     """A line or several for each subject, the most important first. storage: None if the jobs are not kept here."""
     yield (
         f"Overpaint's daemon {report.product_version} has run for {describe_duration(report.uptime_s)} "
-        f"(process {report.pid}); its worker is {report.worker}."
+        f"(process {report.pid}); {describe_workers(report)}."
     )
-    if report.worker_restarts:
-        times = "once" if report.worker_restarts == 1 else f"{report.worker_restarts} times"
-        yield f"The worker had to be replaced {times}."
+    for number, worker in enumerate(report.workers, start=1):
+        if worker.restarts:
+            times = "once" if worker.restarts == 1 else f"{worker.restarts} times"
+            yield f"{_name(report, number)} had to be replaced {times}."
     if report.is_draining:
         yield "It takes no new jobs and ends after those below."
     yield from _jobs(report.jobs)
     yield from _sessions(report.sessions)
-    yield from _device(report.device, report.idle_unload_s)
+    for number, worker in enumerate(report.workers, start=1):
+        of_worker = "" if len(report.workers) == 1 else f"{_name(report, number)}, {worker.state}. "
+        yield from _device(of_worker, worker.device, report.idle_unload_s)
     if storage is not None:
         yield _storage(report, storage)
     yield _energy(report.energy)
@@ -69,6 +79,15 @@ def describe(report: DaemonReport, storage: Storage | None) -> Iterator[str]:
             f"Failed {describe_duration(failure.ago_s)} ago: {failure.operation} by "
             f"{failure.engine or 'any engine'} ({failure.code})."
         )
+
+
+def describe_workers(report: DaemonReport) -> str:
+    """How they are, such as ``its worker is idle`` or ``its 3 workers: 2 busy, 1 starting``."""
+    if len(report.workers) == 1:
+        return f"its worker is {report.worker}"
+    states = [worker.state for worker in report.workers]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return f"its {len(states)} workers: {counts}"
 
 
 def describe_duration(seconds: float) -> str:
@@ -113,12 +132,17 @@ def _sessions(sessions: tuple[SessionReport, ...]) -> Iterator[str]:
         )
 
 
-def _device(device: DeviceReport | None, idle_unload_s: float) -> Iterator[str]:
+def _name(report: DaemonReport, number: int) -> str:
+    return "The worker" if len(report.workers) == 1 else f"Worker {number}"
+
+
+def _device(of_worker: str, device: DeviceReport | None, idle_unload_s: float) -> Iterator[str]:
     if device is None:
-        yield "Device: unknown while no worker is ready."
+        yield f"{of_worker}Device: unknown while no worker is ready."
         return
+    place = f" ({device.place})" if device.place else ""
     yield (
-        f"{_DEVICES.get(device.device, device.device)}: {describe_bytes(device.free_bytes)} of "
+        f"{of_worker}{_DEVICES.get(device.device, device.device)}{place}: {describe_bytes(device.free_bytes)} of "
         f"{describe_bytes(device.total_bytes)} memory free; the worker's process takes "
         f"{describe_bytes(device.resident_bytes)} of main memory."
     )

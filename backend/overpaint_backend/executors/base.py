@@ -56,11 +56,12 @@ class WorkerSettings:
     """How a worker is to behave.
 
     idle_unload_s: how long an engine stays loaded that is not used. pace_path: file for what is learnt about the time
-    runs take; empty to forget it with the worker.
+    runs take, for this worker alone; empty to forget it with the worker. place: of its device, as in DeviceReport.
     """
 
     idle_unload_s: float = 600.0
     pace_path: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

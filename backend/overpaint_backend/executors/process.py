@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -33,10 +33,7 @@ from .base import (
     unpack,
 )
 
-__all__ = ["WORKER_DOMAIN", "ProcessExecutor"]
-
-WORKER_DOMAIN = "overpaint.worker"
-"""ZAP domain of the socket that the worker connects to."""
+__all__ = ["ProcessExecutor"]
 
 _COMMAND = (sys.executable, "-m", "overpaint_backend.executors.worker")
 _FIRST_BACKOFF_S = 0.5
@@ -70,11 +67,12 @@ class ProcessExecutor:
 
     Args:
         context: the daemon's ZeroMQ context.
-        authorize: called with WORKER_DOMAIN and the token that from now on opens it.
+        authorize: called with the executor's ZAP domain, its own name, and the token that from now on opens it.
         runtime_dir: private folder for the worker's Unix socket, or None to use loopback TCP.
-        socket_prefix: how the socket's name begins.
+        name: of this executor and no other in the context; the names of its sockets begin with it.
         start_timeout_s: how long a worker may take to say Ready.
         worker_settings: what each worker is told, if not the defaults.
+        environ: variables each worker gets beside the daemon's.
         command: what to start.
     """
 
@@ -84,17 +82,19 @@ class ProcessExecutor:
         authorize: Callable[[str, str], None],
         *,
         runtime_dir: Path | None,
-        socket_prefix: str = "worker",
+        name: str = "worker",
         start_timeout_s: float = 120.0,
         worker_settings: WorkerSettings | None = None,
+        environ: Mapping[str, str] | None = None,
         command: Sequence[str] = _COMMAND,
     ) -> None:
         self._context = context
         self._authorize = authorize
         self._runtime_dir = runtime_dir
-        self._prefix = socket_prefix
+        self._name = name
         self._start_timeout_s = start_timeout_s
         self._worker_settings = worker_settings or WorkerSettings()
+        self._environ = dict(environ or {})
         self._command = list(command)
         self._worker: _Worker | None = None
         self._starts = 0
@@ -168,11 +168,9 @@ class ProcessExecutor:
 
     def _start(self, now: float) -> _Worker:
         self._starts += 1
-        path = (
-            None if self._runtime_dir is None else self._runtime_dir / f"{self._prefix}-{self._starts}.sock"
-        )
+        path = None if self._runtime_dir is None else self._runtime_dir / f"{self._name}-{self._starts}.sock"
         token = secrets.token_urlsafe(32)
-        self._authorize(WORKER_DOMAIN, token)
+        self._authorize(self._name, token)
         # DEALER rather than PAIR: a peer that fails the handshake must not take the only place.
         socket = self._context.socket(zmq.DEALER)
         try:
@@ -181,7 +179,7 @@ class ProcessExecutor:
             socket.setsockopt(zmq.SNDHWM, 0)
             socket.setsockopt(zmq.RCVHWM, 0)
             socket.setsockopt(zmq.PLAIN_SERVER, 1)
-            socket.setsockopt_string(zmq.ZAP_DOMAIN, WORKER_DOMAIN)
+            socket.setsockopt_string(zmq.ZAP_DOMAIN, self._name)
             socket.bind("tcp://127.0.0.1:*" if path is None else f"ipc://{path}")
             endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
             process = self._spawn(WorkerStart(endpoint=endpoint, token=token, settings=self._worker_settings))
@@ -200,7 +198,7 @@ class ProcessExecutor:
             # A Ctrl+C in the daemon's terminal is for the daemon, which then ends the worker in order.
             start_new_session=True,
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **self._environ, "PYTHONUNBUFFERED": "1"},
         )
         assert process.stdin is not None and process.stdout is not None  # noqa: S101 - asked for above
         threading.Thread(target=_copy_to_log, args=(process.stdout,), name="worker-log", daemon=True).start()

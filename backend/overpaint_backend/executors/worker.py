@@ -80,6 +80,7 @@ class _Worker:
     """What stays from job to job."""
 
     def __init__(self, link: WorkerLink, settings: WorkerSettings) -> None:
+        self._place = settings.place
         self._pace_path = Path(settings.pace_path) if settings.pace_path else None
         self.link = link
         self.registry = EngineRegistry.installed()
@@ -114,6 +115,7 @@ class _Worker:
         memory = device_memory(self.device) if has_torch else main_memory()
         report = DeviceReport(
             device=device_kind(self.device),
+            place=self._place,
             free_bytes=memory.free_bytes,
             total_bytes=memory.total_bytes,
             resident_bytes=self._process.memory_info().rss,

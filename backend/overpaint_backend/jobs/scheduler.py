@@ -1,14 +1,16 @@
-"""Which job runs next: a pure state machine for one worker.
+"""Which job runs next, and where: a pure state machine for one worker or several.
 
 Events go in, instructions come out, and time is an argument in seconds. Whose turn it is stands in ``lineup``: clients
-share the device by time, so a long queue of one never keeps another waiting for more than its share. Invariants:
+share the devices by time, so a long queue of one never keeps another waiting for more than its share. Invariants:
 
 * every submitted job gets exactly one EndJob, or is left to the next daemon;
-* at most one run is under way, and a run belongs to one start of the worker;
-* a cancelled job ends at once; its run gets a grace period to stop before the worker is replaced.
+* a worker has at most one run under way, a job has at most one, and a run belongs to one start of its worker;
+* no ready worker is without a run while a job waits;
+* a cancelled job ends at once; its run gets a grace period to stop before its worker is replaced.
 
-A job whose worker dies under it runs once more, first in line, and fails if that worker dies as well. A daemon that dies
-counts like its worker; one that is stopped leaves its jobs to the next as if the one that runs had not begun.
+A job whose worker dies under it runs once more, first in line and on whichever worker is free, and fails if that worker dies as
+well. A daemon that dies counts like its worker; one that is stopped leaves its jobs to the next as if those that run had not
+begun. Jobs are told that no worker starts when not one of them does.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from enum import StrEnum
 from overpaint_protocol.errors import EngineLost, OverpaintError, ShuttingDown
 from overpaint_protocol.messages import JobState
 
-from .lineup import LineUp
+from .lineup import LineUp, WorkerId
 from .model import JobKey
 from .shares import Waiting
 
@@ -40,6 +42,7 @@ __all__ = [
     "StartRun",
     "Stopping",
     "Tick",
+    "WorkerId",
     "WorkerLost",
     "WorkerReady",
     "WorkerState",
@@ -50,11 +53,11 @@ RunId = int
 
 _MAX_ATTEMPTS = 2
 _MAX_FAILED_STARTS = 3
-"""Starts of the worker in a row that come to nothing before waiting jobs are told."""
+"""Starts of a worker in a row that come to nothing before it counts as down."""
 
 
 class WorkerState(StrEnum):
-    """How the worker is, as ``daemon.report`` tells it. ``down``: it keeps failing to start."""
+    """How a worker is, as ``daemon.report`` tells it. ``down``: it keeps failing to start."""
 
     STARTING = "starting"
     IDLE = "idle"
@@ -81,17 +84,21 @@ class JobCancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """The worker has started and loaded its engines."""
+    """A worker has started and loaded its engines."""
+
+    worker: WorkerId
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """The worker's process has ended, whether it was ready or not. Another one is being started."""
+    """A worker's process has ended, whether it was ready or not. Another one is being started in its place."""
+
+    worker: WorkerId
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The worker is through with a run. error: why it failed, or None if it did what was asked or was told to stop."""
+    """A worker is through with a run. error: why it failed, or None if it did what was asked or was told to stop."""
 
     run: RunId
     error: OverpaintError | None = None
@@ -117,6 +124,7 @@ Event = JobSubmitted | JobCancelRequested | WorkerReady | WorkerLost | RunEnded 
 class StartRun:
     """Hand the job to the worker. attempt counts from 1."""
 
+    worker: WorkerId
     run: RunId
     key: JobKey
     attempt: int
@@ -126,12 +134,15 @@ class StartRun:
 class CancelRun:
     """Tell the worker to stop the run."""
 
+    worker: WorkerId
     run: RunId
 
 
 @dataclass(frozen=True, slots=True)
 class KillWorker:
     """The worker does not stop: end its process. WorkerLost follows."""
+
+    worker: WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,36 +190,65 @@ class _Run:
         return self.job.attempts + 1
 
 
+@dataclass(slots=True)
+class _Worker:
+    """run: what it does. failed_starts: in a row."""
+
+    run: _Run | None = None
+    is_ready: bool = False
+    failed_starts: int = 0
+
+    @property
+    def is_failing(self) -> bool:
+        return self.failed_starts >= _MAX_FAILED_STARTS
+
+    @property
+    def state(self) -> WorkerState:
+        if self.is_ready:
+            return WorkerState.IDLE if self.run is None else WorkerState.BUSY
+        return WorkerState.DOWN if self.is_failing else WorkerState.STARTING
+
+
 class Scheduler:
-    """Decides for one worker. Not thread-safe.
+    """Decides for the workers. Not thread-safe.
 
     Args:
         cancel_grace_s: seconds a cancelled run may take to stop.
+        workers: how many there are, at least 1.
     """
 
-    def __init__(self, cancel_grace_s: float) -> None:
+    def __init__(self, cancel_grace_s: float, workers: int = 1) -> None:
         self._grace_s = cancel_grace_s
         self._line_up = LineUp()
         self._positions: dict[JobKey, int] = {}
         self._has_moved = False
         self._seen_at = 0.0
-        self._run: _Run | None = None
+        self._workers = [_Worker() for _ in range(workers)]
         self._run_ids = itertools.count(1)
-        self._is_ready = False
-        self._failed_starts = 0
         self._is_stopping = False
 
     @property
-    def worker_state(self) -> WorkerState:
-        """How the worker is."""
-        if self._is_ready:
-            return WorkerState.IDLE if self._run is None else WorkerState.BUSY
-        return WorkerState.DOWN if self._is_failing else WorkerState.STARTING
+    def worker_states(self) -> tuple[WorkerState, ...]:
+        """How each worker is."""
+        return tuple(worker.state for worker in self._workers)
 
     @property
-    def running(self) -> JobKey | None:
-        """The job being worked on, if any."""
-        return None if self._run is None else self._run.key
+    def worker_state(self) -> WorkerState:
+        """How they are together: the best that one of them is, so ``busy`` if none is idle."""
+        states = set(self.worker_states)
+        ranked = (WorkerState.IDLE, WorkerState.BUSY, WorkerState.STARTING, WorkerState.DOWN)
+        return next(state for state in ranked if state in states)
+
+    @property
+    def crew(self) -> list[WorkerId]:
+        """Those that waiting jobs can count on: the ready ones, or all while none is."""
+        ready = [index for index, worker in enumerate(self._workers) if worker.is_ready]
+        return ready or list(range(len(self._workers)))
+
+    @property
+    def running(self) -> dict[WorkerId, JobKey | None]:
+        """The jobs being worked on; None where the job was cancelled and its run not yet stopped."""
+        return {index: worker.run.key for index, worker in enumerate(self._workers) if worker.run is not None}
 
     @property
     def waiting(self) -> list[JobKey]:
@@ -217,11 +257,12 @@ class Scheduler:
 
     def current(self, run: RunId) -> JobKey | None:
         """The job ``run`` works for, or None if the run is over or its job was cancelled."""
-        return self._run.key if self._run is not None and self._run.id == run else None
+        _, found = self._find(run)
+        return None if found is None else found.key
 
     def position_for(self, job: Waiting) -> int:
         """How many jobs would be ahead of a new one."""
-        return self._line_up.place_for(job) + (self._run is not None)
+        return self._line_up.place_for(job, self.crew) + len(self.running)
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Take note of ``event`` and say what is to be done, in order."""
@@ -234,10 +275,12 @@ class Scheduler:
             case JobCancelRequested():
                 done = self._cancelled(event.key, now)
             case WorkerReady():
-                self._is_ready, self._failed_starts = True, 0
+                worker = self._workers[event.worker]
+                worker.is_ready, worker.failed_starts = True, 0
+                self._has_moved = True  # others wait for fewer, or behind others
                 done = []
             case WorkerLost():
-                done = self._lost()
+                done = self._lost(event.worker)
             case RunEnded():
                 done = self._ended(event)
             case Tick():
@@ -264,17 +307,20 @@ class Scheduler:
             self._line_up.remove(key)
             self._has_moved = True
             return [EndJob(key, JobState.CANCELLED)]
-        if self._run is not None and self._run.key == key:
-            self._run.key = None
-            self._run.deadline = now + self._grace_s
-            return [CancelRun(self._run.id), EndJob(key, JobState.CANCELLED)]
+        for index, worker in enumerate(self._workers):
+            run = worker.run
+            if run is not None and run.key == key:
+                run.key, run.deadline = None, now + self._grace_s
+                return [CancelRun(index, run.id), EndJob(key, JobState.CANCELLED)]
         return []
 
-    def _lost(self) -> list[Instruction]:
-        if not self._is_ready:
-            self._failed_starts += 1
-        self._is_ready = False
-        run = self._end_run()
+    def _lost(self, index: WorkerId) -> list[Instruction]:
+        worker = self._workers[index]
+        if not worker.is_ready:
+            worker.failed_starts += 1
+        worker.is_ready = False
+        run = self._end_run(index)
+        self._line_up.forget(index)
         if run is not None and run.key is not None:
             if run.attempt >= _MAX_ATTEMPTS:
                 return [EndJob(run.key, JobState.FAILED, _lost_twice())]
@@ -282,65 +328,81 @@ class Scheduler:
         return self._fail_waiting(_cannot_start()) if self._is_failing else []
 
     def _ended(self, event: RunEnded) -> list[Instruction]:
-        if self._run is None or self._run.id != event.run:
+        index, run = self._find(event.run)
+        if run is None:
             return []
-        run = self._end_run()
-        if run is None or run.key is None:
+        self._end_run(index)
+        if run.key is None:
             return []
         if event.error is not None:
             return [EndJob(run.key, JobState.FAILED, event.error)]
         return [EndJob(run.key, JobState.DONE)]
 
     def _expired(self, now: float) -> list[Instruction]:
-        run = self._run
-        if run is None or run.deadline is None or now < run.deadline:
-            return []
-        run.deadline = None
-        return [KillWorker()]
+        kills: list[Instruction] = []
+        for index, worker in enumerate(self._workers):
+            run = worker.run
+            if run is not None and run.deadline is not None and now >= run.deadline:
+                run.deadline = None
+                kills.append(KillWorker(index))
+        return kills
 
     def _stopping(self) -> list[Instruction]:
         self._is_stopping = True
-        run = self._run
-        if run is None or run.key is None:
-            return []
-        key, run.key = run.key, None
-        return [LeaveJob(key, run.attempt - 1)]
+        left: list[Instruction] = []
+        for worker in self._workers:
+            run = worker.run
+            if run is not None and run.key is not None:
+                left.append(LeaveJob(run.key, run.attempt - 1))
+                run.key = None
+        return left
 
     # ------------------------------------------------------------ queues
 
     @property
     def _is_failing(self) -> bool:
-        return self._failed_starts >= _MAX_FAILED_STARTS
+        return all(worker.is_failing for worker in self._workers)
+
+    def _find(self, run: RunId) -> tuple[WorkerId, _Run | None]:
+        """A run under way and its worker; no run if it is over."""
+        for index, worker in enumerate(self._workers):
+            if worker.run is not None and worker.run.id == run:
+                return index, worker.run
+        return -1, None
 
     def _fail_waiting(self, error: OverpaintError) -> list[Instruction]:
-        keys = self._line_up.order()
+        keys = self._line_up.order(self.crew)
         self._line_up.clear()
         self._has_moved = True
         return [EndJob(key, JobState.FAILED, error) for key in keys]
 
-    def _end_run(self) -> _Run | None:
-        run, self._run = self._run, None
-        self._line_up.end()
+    def _end_run(self, index: WorkerId) -> _Run | None:
+        worker = self._workers[index]
+        run, worker.run = worker.run, None
+        self._line_up.end(index)
         self._has_moved = True
         return run
 
     def _start_next(self) -> list[Instruction]:
-        if not self._is_ready or self._run is not None or self._is_stopping:
+        if self._is_stopping:
             return []
-        job = self._line_up.next()
-        if job is None:
-            return []
-        self._line_up.start(job)
-        self._has_moved = True
-        self._run = _Run(next(self._run_ids), job.key, job)
-        return [StartRun(self._run.id, job.key, self._run.attempt)]
+        free = [index for index, worker in enumerate(self._workers) if worker.is_ready and worker.run is None]
+        starts: list[Instruction] = []
+        while (turn := self._line_up.next(free)) is not None:
+            index, job = turn
+            free.remove(index)
+            self._line_up.start(job, index)
+            self._has_moved = True
+            run = self._workers[index].run = _Run(next(self._run_ids), job.key, job)
+            starts.append(StartRun(index, run.id, job.key, run.attempt))
+        return starts
 
     def _move(self) -> list[Instruction]:
         if not self._has_moved:
             return []
         self._has_moved = False
-        order = self._line_up.order()
-        positions = {key: place for place, key in enumerate(order, start=0 if self._run is None else 1)}
+        order = self._line_up.order(self.crew)
+        positions = {key: place for place, key in enumerate(order, start=len(self.running))}
         moved = [MoveJob(key, place) for key, place in positions.items() if self._positions.get(key) != place]
         self._positions = positions
         return list[Instruction](moved)

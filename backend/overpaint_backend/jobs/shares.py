@@ -1,14 +1,15 @@
-"""Equal shares of a device: who has had least of it goes next.
+"""Equal shares of the devices: who has had least of them goes next.
 
 Fair queueing by start times (Goyal, Vin and Cheng, "Start-Time Fair Queueing", SIGCOMM 1996), for runs whose length is
-known only while they go on: the seconds a run has held the device are counted to its party as they pass. Who begins to
-wait starts at the count of whoever has had least so far, so an idle time earns nothing and costs nothing. The paper's
-bound holds: no party of ``n`` that always has work gets more than one run behind an ``n``-th of the device for each other.
+known only while they go on: the seconds a run has held a device are counted to its party as they pass, on any of the devices.
+Who begins to wait starts at the count of whoever has had least so far, so an idle time earns nothing and costs nothing. With one
+device the paper's bound holds: no party of ``n`` that always has work gets more than one run behind an ``n``-th of it for each
+other.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
@@ -23,7 +24,7 @@ _Party = TypeVar("_Party")
 
 
 class Client(NamedTuple):
-    """Whose job it is. principal: who connected; principals share the device equally, and so do the sessions of one."""
+    """Whose job it is. principal: who connected; principals share the devices equally, and so do the sessions of one."""
 
     principal: str
     session_id: SessionId
@@ -73,18 +74,19 @@ class Shares(Generic[_Party]):
         self._had_s[party] = max(self._had_s.get(party, 0.0), least_s)
 
     def count(self, party: _Party, seconds: float) -> None:
-        """A run of the party, which is in the race, held the device for so long."""
+        """A run of the party, which is in the race, held a device for so long."""
         self._had_s[party] += seconds
 
 
 class FairLine:
-    """Waiting jobs of clients that share one device; each client's own run in the order they came."""
+    """Waiting jobs of clients that share the devices; each client's own run in the order they came."""
 
     def __init__(self) -> None:
         self._queues: dict[str, dict[SessionId, deque[Waiting]]] = {}
         self._principals: Shares[str] = Shares()
         self._sessions: dict[str, Shares[SessionId]] = {}
-        self._running: Client | None = None
+        self._running: Counter[Client] = Counter()
+        """How many runs of whom are under way."""
         self._count = 0
 
     def __len__(self) -> int:
@@ -99,7 +101,7 @@ class FairLine:
         }
         twin._principals = self._principals.copy()
         twin._sessions = {principal: shares.copy() for principal, shares in self._sessions.items()}
-        twin._running, twin._count = self._running, self._count
+        twin._running, twin._count = self._running.copy(), self._count
         return twin
 
     def add(self, job: Waiting) -> None:
@@ -124,9 +126,11 @@ class FairLine:
         """The job whose turn it is."""
         if not self._queues:
             return None
-        principal = min(self._queues, key=self._principals.had_s)
-        sessions = self._queues[principal]
-        return sessions[min(sessions, key=self._sessions[principal].had_s)][0]
+        # Of those who have had the same, as after an idle time, one that has a run under way comes last.
+        principal = min(self._queues, key=lambda one: (self._principals.had_s(one), self._runs_of(one)))
+        sessions, shares = self._queues[principal], self._sessions[principal]
+        session_id = min(sessions, key=lambda one: (shares.had_s(one), self._running[Client(principal, one)]))
+        return sessions[session_id][0]
 
     def first_for(self, engine: str) -> Waiting | None:
         """Of those jobs for ``engine`` that are their client's next, the one whose turn comes first."""
@@ -139,20 +143,27 @@ class FairLine:
         level = 1 if job.client.principal == before.client.principal else 0
         return mine[level] - theirs[level]
 
-    def started(self, job: Waiting | None) -> None:
-        """The device works on that job of the line from now on, or on none of it. Say so before it leaves the line."""
-        if job is not None:
-            self._join(job.client)
-        self._running = None if job is None else job.client
+    def started(self, job: Waiting) -> None:
+        """A device works on that job of the line from now on. Say so before it leaves the line."""
+        self._join(job.client)
+        self._running[job.client] += 1
+
+    def ended(self, job: Waiting) -> None:
+        """The run of that job is over."""
+        self._running[job.client] -= 1
+        if not self._running[job.client]:
+            del self._running[job.client]
 
     def passed(self, seconds: float) -> None:
         """So much time has passed."""
-        if self._running is not None:
-            principal, session_id = self._running
-            self._principals.count(principal, seconds)
-            self._sessions[principal].count(session_id, seconds)
+        for (principal, session_id), runs in self._running.items():
+            self._principals.count(principal, runs * seconds)
+            self._sessions[principal].count(session_id, runs * seconds)
 
     # ------------------------------------------------------------ inside
+
+    def _runs_of(self, principal: str) -> int:
+        return sum(runs for running, runs in self._running.items() if running.principal == principal)
 
     def _had_s(self, job: Waiting) -> tuple[float, float]:
         principal, session_id = job.client
@@ -161,12 +172,9 @@ class FairLine:
     def _join(self, client: Client) -> None:
         """Have the client in the race. What its own sessions had is forgotten when none of them is."""
         principal, session_id = client
-        racing = set(self._queues)
+        racing = set(self._queues) | {running.principal for running in self._running}
         sessions = set(self._queues.get(principal, ()))
-        if self._running is not None:
-            racing.add(self._running.principal)
-            if self._running.principal == principal:
-                sessions.add(self._running.session_id)
+        sessions |= {running.session_id for running in self._running if running.principal == principal}
         if principal not in racing:
             self._principals.join(principal, racing)
             self._sessions[principal] = Shares()

@@ -93,7 +93,7 @@ class Entrance:
         self._remove_sockets()
 
     def _can_use_ipc(self) -> bool:
-        longest = self._settings.runtime_dir / f"{self.prefix}-worker-{10**6}.sock"
+        longest = self._settings.runtime_dir / f"{self.prefix}-worker99-{10**6}.sock"
         limit = (
             MAX_IPC_PATH_BYTES if sys.platform == "linux" else MAX_IPC_PATH_BYTES - _SHORTER_ELSEWHERE_BYTES
         )

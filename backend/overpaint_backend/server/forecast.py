@@ -7,13 +7,15 @@ the Context and the whole length of a run.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 from statistics import median
 
 from overpaint_backend.executors.pace import Course, Paces, Work
 from overpaint_backend.jobs.model import Job
 from overpaint_protocol.messages import GenerationSettings, Remove
 
-__all__ = ["Forecast"]
+__all__ = ["Forecast", "done_in_s"]
 
 
 class Forecast:
@@ -32,6 +34,26 @@ class Forecast:
         total_s = max(0.0, took_s - load_s)
         course = Course(doublings=_doublings(job), fractions=(0.0,), times_s=(0.0,), total_s=total_s)
         self._paces.learn(_work(job, first_variant), course)
+
+
+def done_in_s(free_in_s: Iterable[float | None], takes_s: Iterable[float | None]) -> list[float | None]:
+    """When each of the jobs that wait will be done if the workers take them in their order; None where that cannot be told.
+
+    free_in_s: when each worker is free, None if nothing is known of what it does. takes_s: how long each job takes, None if nothing
+    like it was done yet; its worker is not counted on any more.
+    """
+    free = [seconds for seconds in free_in_s if seconds is not None]
+    heapify(free)
+    done: list[float | None] = []
+    for seconds in takes_s:
+        if not free:
+            done.append(None)
+            continue
+        begins_s = heappop(free)
+        done.append(None if seconds is None else begins_s + seconds)
+        if seconds is not None:
+            heappush(free, begins_s + seconds)
+    return done
 
 
 def _work(job: Job, first_variant: int | None = None) -> Work:

@@ -1,4 +1,4 @@
-"""The jobs under way: what the scheduler decides about them and what the worker says of them.
+"""The jobs under way: what the scheduler decides about them and what the workers say of them.
 
 Every turn in a job's life is handed on to ``keeping``, which writes it down, and to ``tell``, which the client hears.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from overpaint_backend.executors.base import (
     Executor,
@@ -34,6 +34,7 @@ from overpaint_backend.jobs.scheduler import (
     Scheduler,
     StartRun,
     Tick,
+    WorkerId,
     WorkerState,
 )
 from overpaint_backend.jobs.shares import Client, Waiting
@@ -41,7 +42,7 @@ from overpaint_protocol.messages import JobPreview, JobState, JobVariant
 from overpaint_protocol.pixels import Bytes
 
 from .chronicle import Chronicle
-from .forecast import Forecast
+from .forecast import Forecast, done_in_s
 from .keeping import Keeping
 
 __all__ = ["JobQueue", "RunEvent", "Tell"]
@@ -60,11 +61,11 @@ _log = logging.getLogger(__name__)
 
 
 class JobQueue:
-    """All jobs of the daemon, and the one worker they wait for.
+    """All jobs of the daemon, and the workers they wait for.
 
     Args:
         cancel_grace_s: as for Scheduler.
-        executor: where jobs run.
+        executors: where jobs run, one for each worker.
         keeping: where they are written down.
         tell: where their clients hear of them.
         chronicle: where their stories are written.
@@ -73,13 +74,13 @@ class JobQueue:
     def __init__(
         self,
         cancel_grace_s: float,
-        executor: Executor,
+        executors: Sequence[Executor],
         keeping: Keeping,
         tell: Tell,
         chronicle: Chronicle,
     ) -> None:
-        self._scheduler = Scheduler(cancel_grace_s)
-        self._executor = executor
+        self._scheduler = Scheduler(cancel_grace_s, len(executors))
+        self._executors = executors
         self._keeping = keeping
         self._tell = tell
         self._chronicle = chronicle
@@ -87,18 +88,24 @@ class JobQueue:
         self._keys = itertools.count(1)
         self._complete: list[RunId] = []
         self._forecast = Forecast()
-        self._run_began: tuple[float, int] = (0.0, 0)
+        self._began: dict[JobKey, tuple[float, int]] = {}
+        """When the last run of a job began, and with which variant."""
         self._told_at = 0.0
 
     @property
     def worker_state(self) -> WorkerState:
-        """How the worker is."""
+        """How the workers are together."""
         return self._scheduler.worker_state
 
     @property
-    def worker_restarts(self) -> int:
-        """How often the worker had to be replaced."""
-        return self._executor.restarts
+    def worker_states(self) -> tuple[WorkerState, ...]:
+        """How each worker is."""
+        return self._scheduler.worker_states
+
+    @property
+    def worker_restarts(self) -> tuple[int, ...]:
+        """How often each worker had to be replaced."""
+        return tuple(executor.restarts for executor in self._executors)
 
     def next_key(self) -> JobKey:
         """A number for a new job."""
@@ -137,6 +144,7 @@ class JobQueue:
     def forget(self, job: Job) -> None:
         """Drop an ended job."""
         self._jobs.pop(job.key, None)
+        self._began.pop(job.key, None)
 
     # ------------------------------------------------------------ what the scheduler decides
 
@@ -161,10 +169,12 @@ class JobQueue:
             case StartRun():
                 self._start(instruction, now)
             case CancelRun():
-                self._executor.cancel(instruction.run)
+                self._executors[instruction.worker].cancel(instruction.run)
             case KillWorker():
-                _log.warning("the worker does not stop a cancelled job and gets replaced")
-                self._executor.kill()
+                _log.warning(
+                    "worker %d does not stop a cancelled job and gets replaced", instruction.worker + 1
+                )
+                self._executors[instruction.worker].kill()
             case MoveJob():
                 job = self._jobs[instruction.key]
                 job.state, job.position, job.stage = JobState.QUEUED, instruction.position, "waiting"
@@ -180,8 +190,8 @@ class JobQueue:
             self._complete.append(start.run)  # only the last word of its worker was lost
             return
         job.state, job.position, job.stage, job.time_left_s = JobState.RUNNING, 0, "starting", None
-        self._run_began = now, len(job.results)
-        _log.info("job %d starts, attempt %d", job.key, start.attempt)
+        self._began[job.key] = now, len(job.results)
+        _log.info("job %d starts, attempt %d, with worker %d", job.key, start.attempt, start.worker + 1)
         self._keeping.note_attempts(job, start.attempt)
         run = RunJob(
             run=start.run,
@@ -191,7 +201,7 @@ class JobQueue:
             preview_bytes=job.preview_bytes,
             request=job.request,
         )
-        self._executor.run(run, job.payload)
+        self._executors[start.worker].run(run, job.payload)
         self._tell(job, job.progress, ())
 
     def _end(self, end: EndJob, now: float) -> None:
@@ -225,23 +235,23 @@ class JobQueue:
                 self._tell(job, job.progress, ())
 
     def _estimate(self, now: float) -> None:
-        """Judge when each of those that wait will be done; all behind one that nothing is known of are unknown, too."""
-        done_in_s = self._running_left_s(now)
-        for key in self._scheduler.waiting:
-            job = self._jobs[key]
-            takes_s = self._forecast.expected_s(job)
-            done_in_s = None if done_in_s is None or takes_s is None else done_in_s + takes_s
-            job.time_left_s = done_in_s
+        """Judge when each of those that wait will be done."""
+        waiting = [self._jobs[key] for key in self._scheduler.waiting]
+        free_in_s = (self._free_in_s(worker, now) for worker in self._scheduler.crew)
+        takes_s = (self._forecast.expected_s(job) for job in waiting)
+        for job, left_s in zip(waiting, done_in_s(free_in_s, takes_s), strict=True):
+            job.time_left_s = left_s
 
-    def _running_left_s(self, now: float) -> float | None:
-        key = self._scheduler.running
+    def _free_in_s(self, worker: WorkerId, now: float) -> float | None:
+        """When the worker is through with what it does, None if nothing is known of that."""
+        key = self._scheduler.running.get(worker)
         if key is None:
             return 0.0
         job = self._jobs[key]
         if job.time_left_s is not None:
             return job.time_left_s
         takes_s = self._forecast.expected_s(job)
-        return None if takes_s is None else max(0.0, takes_s - (now - self._run_began[0]))
+        return None if takes_s is None else max(0.0, takes_s - (now - self._began[key][0]))
 
     def _waiting(self, job: Job, attempts: int = 0) -> Waiting:
         return Waiting(
@@ -253,10 +263,10 @@ class JobQueue:
             expected_s=self._forecast.expected_s(job),
         )
 
-    # ------------------------------------------------------------ what the worker says
+    # ------------------------------------------------------------ what the workers say
 
     def on_run(self, event: RunEvent, payload: tuple[Bytes, ...], now: float) -> None:
-        """The worker has news of a run."""
+        """A worker has news of a run."""
         match event:
             case RunProgress():
                 self._progressed(event)
@@ -314,7 +324,7 @@ class JobQueue:
         if job is not None:
             job.timings_ms, job.notes = event.timings_ms, event.notes
             if event.error is None and not job.state.is_final:
-                began_at, first_variant = self._run_began
+                began_at, first_variant = self._began[job.key]
                 load_s = event.timings_ms.get("load", 0.0) / 1000
                 self._forecast.learn(job, first_variant, now - began_at, load_s)
             self._chronicle.worked(job, event.timings_ms)

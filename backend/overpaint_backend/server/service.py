@@ -1,4 +1,4 @@
-"""The daemon's middle: clients' messages and the worker's words in, both sides' orders out.
+"""The daemon's middle: clients' messages and the workers' words in, both sides' orders out.
 
 Knows sessions, and the jobs through ``queue`` and ``keeping``; knows no sockets of clients and no clock. Its outgoing messages
 wait in the connections' outboxes until ``flush`` can hand them over.
@@ -24,7 +24,7 @@ from overpaint_backend.executors.base import (
     WorkerGone,
 )
 from overpaint_backend.jobs.model import Job
-from overpaint_backend.jobs.scheduler import Stopping, WorkerLost, WorkerReady, WorkerState
+from overpaint_backend.jobs.scheduler import Stopping, WorkerId, WorkerLost, WorkerReady, WorkerState
 from overpaint_backend.recipes.offer import RecipeBook
 from overpaint_backend.recipes.recipe import Recipe
 from overpaint_protocol import framing
@@ -52,6 +52,7 @@ from overpaint_protocol.messages import (
     SessionId,
     SubmitJob,
     Welcome,
+    WorkerReport,
     type_name,
 )
 from overpaint_protocol.pixels import Bytes
@@ -78,7 +79,7 @@ class Service:
 
     Args:
         settings: limits and waiting times.
-        executor: where jobs run.
+        executors: where jobs run, one for each worker.
         send: where messages to clients go.
         recipes: the user's recipes.
         keeper: what outlives this daemon, and what earlier ones left.
@@ -90,7 +91,7 @@ class Service:
     def __init__(
         self,
         settings: DaemonSettings,
-        executor: Executor,
+        executors: Sequence[Executor],
         send: Send,
         recipes: RecipeBook,
         keeper: Keeper,
@@ -113,11 +114,13 @@ class Service:
         self.is_told_to_end = False
         """Its user wants no daemon, rather than this one to end."""
         self.keeping = Keeping(keeper, settings, now)
-        self.device: DeviceReport | None = None
+        self._ready: dict[WorkerId, Ready | EnginesChanged] = {}
+        """What each worker that is ready can run."""
+        self._devices: dict[WorkerId, DeviceReport] = {}
         self.energy = energy or EnergyMeter([], now)
         self.chronicle = chronicle or Chronicle(None, None)
         self.admission = Admission(settings)
-        self._queue = JobQueue(settings.cancel_grace_s, executor, self.keeping, self._tell, self.chronicle)
+        self._queue = JobQueue(settings.cancel_grace_s, executors, self.keeping, self._tell, self.chronicle)
         self._send = send
         self._recipes = recipes
         self._recipes_seen_at = now
@@ -171,20 +174,21 @@ class Service:
             self.admission.forget(connection)
             self._cut(connection, now)
 
-    def on_worker(self, event: WorkerEvent, payload: tuple[Bytes, ...], now: float) -> None:
-        """The executor has news."""
+    def on_worker(self, worker: WorkerId, event: WorkerEvent, payload: tuple[Bytes, ...], now: float) -> None:
+        """An executor has news; workers have the numbers of their executors."""
         match event:
             case Ready():
-                self._take_engines(event)
-                self._queue.handle(WorkerReady(), now)
+                self._take_engines(worker, event)
+                self._queue.handle(WorkerReady(worker), now)
                 self._welcome_waiting()
             case EnginesChanged():
-                self._take_engines(event)
+                self._take_engines(worker, event)
             case WorkerCondition():
-                self.device = event.device
+                self._devices[worker] = event.device
             case WorkerGone():
-                self.device = None
-                self._queue.handle(WorkerLost(), now)
+                self._devices.pop(worker, None)
+                self._ready.pop(worker, None)
+                self._queue.handle(WorkerLost(worker), now)
                 if self._queue.worker_state is WorkerState.DOWN:
                     self._welcome_waiting()  # nothing better will come soon
             case _:
@@ -286,9 +290,13 @@ class Service:
         return self._queue.worker_state.value
 
     @property
-    def worker_restarts(self) -> int:
-        """How often the worker had to be replaced."""
-        return self._queue.worker_restarts
+    def workers(self) -> tuple[WorkerReport, ...]:
+        """How each worker is."""
+        told = zip(self._queue.worker_states, self._queue.worker_restarts, strict=True)
+        return tuple(
+            WorkerReport(state=state.value, restarts=restarts, device=self._devices.get(worker))
+            for worker, (state, restarts) in enumerate(told)
+        )
 
     def open_session(self, principal: str, session_id: SessionId) -> Session:
         """The principal's session of that id, made if there is none.
@@ -420,8 +428,14 @@ class Service:
             recipes=self._recipes.infos(self.engines),
         )
 
-    def _take_engines(self, event: Ready | EnginesChanged) -> None:
-        self.engines, self.broken_engines = event.engines, event.broken_engines
+    def _take_engines(self, worker: WorkerId, event: Ready | EnginesChanged) -> None:
+        """What can be asked for is what each worker can run, since a job may go to any; all of them know the same models."""
+        self._ready[worker] = event
+        first, *others = self._ready.values()
+        self.engines = tuple(
+            engine for engine in first.engines if all(engine in other.engines for other in others)
+        )
+        self.broken_engines = first.broken_engines
         self._announce()
 
     def _look_for_recipes(self) -> None:
