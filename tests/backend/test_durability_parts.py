@@ -8,6 +8,7 @@ import random
 import sqlite3
 import stat
 import threading
+import zlib
 
 import pytest
 from tests.backend.scripted_daemon import pixels, submit, variant
@@ -70,6 +71,29 @@ def test_frames_come_back_as_they_were_written_in_a_file_for_its_owner_alone(tmp
     assert kept.byte_length == 9
     assert stat.S_IMODE((tmp_path / "1-0").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["1-0"]
+
+
+@pytest.mark.parametrize("lengths", [(1,), (4096,), (5000, 0, 7), (2 << 20, 1), ((2 << 20) - 3, 4 << 20, 99)])
+@pytest.mark.parametrize("has_uncached", [True, False])
+def test_files_of_any_size_are_the_same_past_the_cache_and_through_it(
+    tmp_path, monkeypatch, lengths, has_uncached
+):
+    real_open = os.open
+
+    def without(path, flags, *mode):
+        if flags & getattr(os, "O_DIRECT", 0):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # as file systems do that lack it
+        return real_open(path, flags, *mode)
+
+    if not has_uncached:
+        monkeypatch.setattr(os, "open", without)
+    chance = random.Random(20261127)
+    frames = tuple(chance.randbytes(length) for length in lengths)
+    spool = Spool(tmp_path)
+    for name in ("1-0", "1-1"):  # the second finds what the first has left in the buffer
+        kept = spool.write(name, frames)
+        assert (tmp_path / name).read_bytes() == b"".join(frames)
+        assert kept.checksums == tuple(map(zlib.crc32, frames))
 
 
 @pytest.mark.parametrize("call", ["write", "fsync"])

@@ -4,17 +4,24 @@ A file counts from the moment the journal names it, which is after ``write`` has
 by nobody and swept away at the next start. What is read is held against the checksums that the journal has of it: a CRC-32
 of each frame, which finds every flip of up to three bits and all but one in 4 billion of other damage. They are no protection
 against a forger, who could write the journal as well; the folder is its owner's alone. A cryptographic digest took as long as
-writing and flushing together.
+writing and flushing together, and so did zlib's CRC-32; libdeflate's takes a tenth of that.
+
+Files are written past the system's cache where it knows how: they are read again only when an editor comes back for them,
+and copying them into the cache and out of it took the processor three to fifteen times as long as a copy into a buffer that the
+disk takes them from.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import mmap
 import os
 import sys
-import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+
+from imagecodecs import deflate_crc32 as crc32
 
 from overpaint_protocol.errors import ImageError
 from overpaint_protocol.pixels import Bytes
@@ -25,6 +32,9 @@ __all__ = ["Spool", "sync_folder"]
 
 _FLUSH_BYTES = 4 << 20
 """The disk begins to work when it has this much; it is done soon after the last byte then, and not long after."""
+_STAGE_BYTES = 2 << 20
+_BLOCK_BYTES = 4096
+"""What is written past the cache begins and ends at multiples of this, in memory and in the file: no disk's blocks are larger."""
 
 
 class Spool:
@@ -36,6 +46,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._stage: mmap.mmap | None = None
 
     def write(self, name: str, frames: Sequence[Bytes]) -> Pixels:
         """Keep ``frames`` as ``name``; they are on the disk when this returns.
@@ -45,20 +56,18 @@ class Spool:
         """
         path = self._folder / name
         try:
-            descriptor = os.open(
-                path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600
-            )
-            try:
-                checksums = _write_all(descriptor, frames)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            if not self._write_uncached(path, frames):
+                with _created(path) as descriptor:
+                    _write_all(descriptor, frames)
+                    os.fsync(descriptor)
             sync_folder(self._folder)
         except OSError:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
             raise
-        return Pixels(frames=tuple(len(frame) for frame in frames), checksums=checksums)
+        return Pixels(
+            frames=tuple(len(frame) for frame in frames), checksums=tuple(crc32(frame) for frame in frames)
+        )
 
     def read(self, name: str, pixels: Pixels) -> tuple[Bytes, ...]:
         """The frames that were written as ``name``.
@@ -75,7 +84,7 @@ class Spool:
         view, frames, start = memoryview(data), [], 0
         for length, checksum in zip(pixels.frames, pixels.checksums, strict=True):
             frame = view[start : start + length]
-            if zlib.crc32(frame) != checksum:
+            if crc32(frame) != checksum:
                 raise _damaged(f"{name}: the checksum of frame {len(frames)} differs")
             frames.append(frame)
             start += length
@@ -86,6 +95,26 @@ class Spool:
         for name in names:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink(missing_ok=True)
+
+    def _write_uncached(self, path: Path, frames: Sequence[Bytes]) -> bool:
+        """Write a file past the system's cache; returns whether that can be done here."""
+        flag = getattr(os, "O_DIRECT", 0)
+        if not flag:
+            return False
+        if self._stage is None:
+            self._stage = mmap.mmap(-1, _STAGE_BYTES)
+        try:
+            with _created(path, flag) as descriptor:
+                if not _write_staged(descriptor, frames, self._stage):
+                    return False
+                if (length := sum(len(frame) for frame in frames)) % _BLOCK_BYTES:
+                    os.ftruncate(descriptor, length)
+                os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False  # a file system without that way, or with blocks of its own size
+        return True
 
     def sweep(self, wanted: Collection[str]) -> int:
         """Remove every file but those named, as a crash between two steps leaves them; returns how many there were."""
@@ -105,12 +134,42 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_all(descriptor: int, frames: Sequence[Bytes]) -> tuple[int, ...]:
-    """Write ``frames`` and have the disk begin with them meanwhile; returns their checksums."""
-    checksums: list[int] = []
+@contextlib.contextmanager
+def _created(path: Path, flags: int = 0) -> Iterator[int]:
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | flags, 0o600
+    )
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_staged(descriptor: int, frames: Sequence[Bytes], stage: mmap.mmap) -> bool:
+    """Write ``frames`` by way of ``stage``, with what is left in it behind them to the end of a block.
+
+    Returns whether each piece was written whole; the next one has no place to begin otherwise.
+    """
+    filled = 0
+    with memoryview(stage) as room:
+        for frame in frames:
+            left = memoryview(frame).cast("B")
+            while left:
+                count = min(len(left), len(room) - filled)
+                room[filled : filled + count] = left[:count]
+                left, filled = left[count:], filled + count
+                if filled == len(room):
+                    if os.write(descriptor, room) < filled:
+                        return False
+                    filled = 0
+        length = -(-filled // _BLOCK_BYTES) * _BLOCK_BYTES
+        return not length or os.write(descriptor, room[:length]) == length
+
+
+def _write_all(descriptor: int, frames: Sequence[Bytes]) -> None:
+    """Write ``frames`` and have the disk begin with them meanwhile."""
     end = begun = 0
     for frame in frames:
-        checksums.append(zlib.crc32(frame))
         left = memoryview(frame).cast("B")
         end += len(left)
         while left:
@@ -118,7 +177,6 @@ def _write_all(descriptor: int, frames: Sequence[Bytes]) -> tuple[int, ...]:
         if end - begun >= _FLUSH_BYTES:
             _begin_flush(descriptor, begun, end - begun)
             begun = end
-    return tuple(checksums)
 
 
 def _begin_flush(descriptor: int, start: int, length: int) -> None:
