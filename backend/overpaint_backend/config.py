@@ -34,6 +34,7 @@ class DaemonSettings:
     max_principal_sessions, max_sessions: sessions at a time that are connected or have unfinished jobs.
     max_outbox, max_outbox_bytes: what waits for a client that does not read, in messages and bytes; beyond it the session is cut
         off from the connection until the next ``hello``. stalled_s: how long it must not have read for its bytes to count.
+    upload_pause_s: how long a message that has begun to come over TCP may stand still before its connection is ended.
     max_waiting_messages: high-water mark of the socket, per client and direction, in messages.
     engines_wait_s: how long ``welcome`` waits for a worker that is still loading its engines.
     recipes_look_s: how often the folder of recipes is looked at, and so how late a new one is announced.
@@ -78,6 +79,7 @@ class DaemonSettings:
     max_outbox: int = 4096
     max_outbox_bytes: int = 256 * _MIB
     stalled_s: float = 5.0
+    upload_pause_s: float = 60.0
     max_waiting_messages: int = 16
     engines_wait_s: float = 10.0
     recipes_look_s: float = 1.0

@@ -153,6 +153,7 @@ class _Daemon:
             for incoming in router.receive():
                 self._service.on_message(incoming, time.monotonic())
         now = time.monotonic()
+        router.end_endless(now)
         for peer in router.take_gone():
             self._service.on_gone(peer, now)
         is_due = now >= self._next_tick

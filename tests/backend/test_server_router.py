@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import sys
 import time
 
 import pytest
@@ -172,14 +173,18 @@ def test_a_link_is_no_private_folder(tmp_path):
 SERVER, ANNA, STRANGER = KeyPair.new(), KeyPair.new(), KeyPair.new()
 
 
-@pytest.fixture
-def open_desk(desk):
-    """A desk that other machines reach, too. ``desk.admitted`` holds their keys."""
+def open_to_others(desk):
+    """Have other machines reach it, too. ``desk.admitted`` holds their keys."""
     desk.gate.admit(REMOTE_DOMAIN, desk.admitted)
     desk.router.bind_remote("tcp://127.0.0.1:*", SERVER.serve)
     desk.remote = desk.router.socket.getsockopt_string(zmq.LAST_ENDPOINT)
     desk.admitted.add(ANNA.public)
     return desk
+
+
+@pytest.fixture
+def open_desk(desk):
+    return open_to_others(desk)
 
 
 def curve(own, server=SERVER):
@@ -310,3 +315,21 @@ def test_however_many_are_refused_the_log_has_a_line_a_second_at_most(caplog, mo
     assert lines[0] == 100.0
     assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(lines))
     assert 3 <= len(lines) <= 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what comes")
+@pytest.mark.parametrize("is_far", [False, True], ids=["near", "far"])
+def test_nothing_of_whole_messages_is_taken_for_half_a_message(tmp_path, is_far):
+    """Whatever they take on the wire, in clear or encrypted; if anything were left over, it would stand still for too long."""
+    with contextlib.closing(open_to_others(Desk(tmp_path, upload_pause_s=0.5))) as desk:
+        client = caller(desk, curve(ANNA)) if is_far else desk.client(endpoint=1)
+        now = time.monotonic()
+        for index, size in enumerate((0, 1, 222, 223, 255, 256, 300, 70_000) * 20):
+            client.send_multipart([b"%d" % index, bytes(size), bytes(min(size, 99))])
+            assert bytes(desk.receive().frames[0]) == b"%d" % index
+        for _ in range(5):
+            now += 0.3
+            desk.router.end_endless(now)
+        client.send(b"still here")
+        assert bytes(desk.receive().frames[0]) == b"still here"
+        assert desk.router.take_gone() == []

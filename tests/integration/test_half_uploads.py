@@ -1,13 +1,16 @@
 """An upload that stops in its middle and never resumes takes nothing for good.
 
 libzmq hands over whole messages only, so a half one is memory of its own until the connection ends. It ends three heartbeats
-after a peer has fallen silent: 15 s in a daemon as it is installed.
+after a peer has fallen silent: 15 s in a daemon as it is installed. Of one that is not silent it ends when the message has stood
+still for long enough or is longer than any may be.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import sys
+import time
 
 import psutil
 import pytest
@@ -17,8 +20,9 @@ from overpaint_client.link import USERNAME
 from overpaint_protocol import framing
 from overpaint_protocol.endpoint import Endpoint
 from overpaint_protocol.geometry import Size
-from overpaint_protocol.messages import Hello, InspectDaemon, JobAccepted
-from overpaint_protocol.zmtp import ZmtpClient
+from overpaint_protocol.messages import Hello, InspectDaemon, JobAccepted, Ping, Pong
+from overpaint_protocol.zmtp import PingReceived, ZmtpClient
+from overpaint_protocol.zmtp_frames import MORE, encode_command, encode_header
 
 MIB = 1 << 20
 SIZE = Size(3464, 2310)
@@ -56,6 +60,96 @@ def hello():
         oldest_minor=0,
         newest_minor=0,
     )
+
+
+class LivelyPeer:
+    """A connection that has said hello and answers heartbeats between the frames of a message that it never ends."""
+
+    def __init__(self, info):
+        self.sock, self._client = connect(info)
+        self._ponged = 0
+
+    def send_frame(self, body):
+        self.sock.sendall(encode_header(MORE, len(body)))
+        self.sock.sendall(body)
+
+    def is_connected(self):
+        """Answer what heartbeats have come, and tell whether the daemon has hung up."""
+        while select.select([self.sock], [], [], 0)[0]:
+            try:
+                data = self.sock.recv(1 << 16)
+            except ConnectionResetError:
+                return False
+            if not data:
+                return False
+            self._client.receive_data(data)
+            for event in self._client.events():
+                if isinstance(event, PingReceived):
+                    self._ponged += 1
+                    self.sock.sendall(encode_command(b"PONG", b""))
+        return True
+
+    @property
+    def heartbeats(self):
+        return self._ponged
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="what has come is counted by Linux alone")
+
+
+@linux_only
+def test_an_upload_that_stops_while_its_client_lives_is_forgotten_too(tmp_path):
+    message, payload = submission("job", size=SIZE)
+    upload_bytes = sum(map(len, payload))
+    with DaemonProcess.start(tmp_path, heartbeat_s=0.5, upload_pause_s=4.0) as daemon:
+        memory = psutil.Process(daemon.process.pid).memory_info
+        before = memory().rss
+        half = LivelyPeer(daemon.info)
+        with half.sock:
+            sent = 0
+            for frame in framing.encode(message, id="u", payload=payload):
+                half.send_frame(frame)
+                sent += len(frame)
+                if sent > upload_bytes * 0.37:
+                    break
+            wait_until(
+                lambda: half.is_connected() and memory().rss - before > 0.3 * upload_bytes,
+                "the half has come",
+            )
+            wait_until(lambda: not half.is_connected(), "the daemon hangs up")
+            assert half.heartbeats >= 4, "it was alive for longer than a silent one would have been"
+        assert "stopped in its middle" in daemon.log
+        wait_until(lambda: memory().rss - before < 0.1 * upload_bytes, "its memory is free")
+        again = daemon.client("half")
+        assert isinstance(again.submit("job", size=SIZE), JobAccepted)
+
+
+@linux_only
+def test_a_message_without_an_end_is_ended_and_harms_nobody_else(tmp_path):
+    limit = 32 * MIB
+    with DaemonProcess.start(tmp_path, heartbeat_s=0.5, max_message_bytes=limit) as daemon:
+        other = daemon.client("other", endpoint=1)
+        memory = psutil.Process(daemon.process.pid).memory_info
+        before, most = memory().rss, 0
+        peer, frame, sent = LivelyPeer(daemon.info), bytes(MIB), 0
+        with peer.sock:
+            try:
+                while peer.is_connected():
+                    peer.send_frame(frame)
+                    sent += MIB
+                    most = max(most, memory().rss - before)
+                    time.sleep(
+                        0.02
+                    )  # as over a network of half a gigabit: what comes between two looks is not held back
+                    assert other.ask(Ping(nonce=sent)) == Pong(nonce=sent)
+                    assert sent < 32 * limit, "it goes on without an end"
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+        assert sent >= limit
+        assert most >= limit / 2, "it was kept until then"
+        assert "without an end" in daemon.log
+        wait_until(lambda: memory().rss - before < limit / 4, "its memory is free")
+        assert other.ask(Ping(nonce=1)) == Pong(nonce=1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is compared")

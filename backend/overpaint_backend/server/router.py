@@ -26,6 +26,7 @@ from overpaint_backend.jobs.model import LOCAL
 from overpaint_protocol.errors import DaemonError
 from overpaint_protocol.pixels import Bytes
 
+from .half_messages import HalfMessages, received_bytes
 from .zap import TURNED_AWAY, is_readable
 
 __all__ = ["CLIENT_DOMAIN", "REMOTE_DOMAIN", "Curve", "Incoming", "Router", "Sent", "private_dir"]
@@ -108,11 +109,14 @@ class Router:
         self.socket.setsockopt_string(zmq.ZAP_DOMAIN, CLIENT_DOMAIN)
         # The only way to learn that a silent client has left: libzmq tells file descriptors here, and the
         # messages of a connection tell theirs.
-        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | _REFUSALS)
+        self.monitor: zmq.Socket[bytes] = self.socket.get_monitor_socket(
+            zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _REFUSALS
+        )
         self._settings = settings
         self._admitted = admitted
         self._peers: dict[int, tuple[bytes, str]] = {}
         self._gone: list[bytes] = []
+        self._halves = HalfMessages(settings, received_bytes)
         self._refusals = _Refusals()
 
     def bind(self, ipc_path: Path | None, identity: str) -> None:
@@ -171,9 +175,11 @@ class Router:
             if previous != peer:
                 self._gone.append(previous)
             self._peers[descriptor] = peer, principal
+            length = sum(map(len, frames)) - len(peer)
+            self._halves.spoke(descriptor, principal, length, len(frames) - 1)
             if self._may_speak(principal):
                 incoming.append(Incoming(peer, principal, tuple(frame.buffer for frame in frames[1:])))
-                byte_length += sum(map(len, incoming[-1].frames))
+                byte_length += length
             else:
                 _hang_up(descriptor)
         return incoming
@@ -183,6 +189,15 @@ class Router:
         self._hear_monitor()
         gone, self._gone = self._gone, []
         return gone
+
+    def end_endless(self, now: float) -> None:
+        """End the connections that fill the memory with messages that never get whole. Call often.
+
+        now: in seconds of the monotonic clock.
+        """
+        for descriptor, why in self._halves.look(now).items():
+            _log.warning("a connection was ended: %s", why)
+            _hang_up(descriptor)
 
     def end(self, peer: bytes) -> None:
         """End a connection. ``take_gone`` tells of it as of any other."""
@@ -222,6 +237,11 @@ class Router:
                 if event["value"] != TURNED_AWAY:
                     self._refusals.note()
                 continue
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                if event["endpoint"].startswith(b"tcp:"):
+                    self._halves.began(event["value"], time.monotonic())
+                continue
+            self._halves.ended(event["value"])
             peer, _ = self._peers.pop(event["value"], (None, ""))
             if peer is not None:
                 self._gone.append(peer)
