@@ -138,8 +138,9 @@ class _Daemon:
         self._entrance.open(remote=remote, curve=own_key(self._settings.key_path).serve)
 
     def _turn(self) -> None:
-        """Wait for something, deal with it, send what came of it."""
+        """Send what came of the last turn, wait for something, deal with it."""
         is_left = self._service.flush(time.monotonic())
+        self._archive.hand_over()
         timeout_ms = _RETRY_MS if is_left else round(self._settings.tick_s * 1000)
         ready = dict(self._poller().poll(timeout_ms))
         gate, router = self._entrance.gate, self._entrance.router

@@ -310,9 +310,11 @@ def test_work_is_done_elsewhere_in_order_and_what_follows_here_in_order(archive)
 def test_what_nobody_waits_for_is_done_last_and_before_the_end(archive):
     did, may_go_on = [], threading.Event()
     archive.submit(may_go_on.wait, lambda _: None)
+    archive.hand_over()
     archive.submit_last(lambda: did.append("last"))
     archive.submit(lambda: did.append("first"), lambda _: None)
     archive.submit(lambda: did.append("second"), lambda _: None)
+    archive.hand_over()
     may_go_on.set()
     assert archive.close(30)
     assert did == ["first", "second", "last"]
@@ -330,6 +332,7 @@ def test_what_waits_together_is_flushed_once_and_long_work_keeps_nobody_waiting(
     archive.submit(lambda: did.append("long"), heard.append, flush, is_long=True)
     archive.submit(lambda: did.append("after"), heard.append, flush)
     archive.submit(lambda: did.append("unflushed"), heard.append)
+    archive.hand_over()
     may_go_on.set()
     assert archive.close(30)
     assert did == [0, 1, 2, "flush", "long", "after", "flush", "unflushed"]
@@ -345,6 +348,7 @@ def test_a_flush_that_fails_is_the_failure_of_all_that_waited_for_it(archive):
     archive.submit(may_go_on.wait)
     for _ in range(2):
         archive.submit(lambda: "done", heard.append, flush)
+    archive.hand_over()
     may_go_on.set()
     assert archive.close(30)
     assert [type(outcome) for outcome in heard] == [CapacityError, CapacityError]
@@ -359,6 +363,7 @@ def test_what_nobody_waits_for_has_its_turn_however_much_else_there_is(archive, 
     archive.submit(lambda: did.append("first"))
     archive.submit_last(lambda: did.append("last"))
     archive.submit(lambda: did.append("second"))
+    archive.hand_over()
     may_go_on.set()
     assert archive.close(30)
     assert did == ["first", "last", "second"]
@@ -367,6 +372,7 @@ def test_what_nobody_waits_for_has_its_turn_however_much_else_there_is(archive, 
 def test_the_bell_rings_when_there_is_something_to_hear(archive):
     heard = []
     archive.submit(lambda: 1, heard.append)
+    archive.hand_over()
     archive.socket.setblocking(True)
     assert archive.socket.recv(1)
     archive.socket.setblocking(False)

@@ -47,6 +47,7 @@ class _Item:
     then: Callable[[object], None] | None = None
     flush: Callable[[], None] | None = None
     is_long: bool = False
+    is_last: bool = False
 
 
 class DiskWork(Protocol):
@@ -82,6 +83,7 @@ class Archive:
     def __init__(self, place: str) -> None:
         self._place = place
         self._serials = itertools.count()
+        self._new: list[_Item] = []
         self._todo: deque[_Item] = deque()
         self._last: deque[_Item] = deque()
         self._is_ending = False
@@ -101,17 +103,28 @@ class Archive:
         *,
         is_long: bool = False,
     ) -> None:
-        """Do ``work`` on the thread, see DiskWork; ``then`` follows in ``poll``."""
-        with self._has_come:
-            self._todo.append(_Item(next(self._serials), time.monotonic(), work, then, flush, is_long))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
-            self._has_come.notify()
+        """Do ``work`` on the thread from the next ``hand_over`` on, see DiskWork; ``then`` follows in ``poll``."""
+        self._new.append(_Item(next(self._serials), time.monotonic(), work, then, flush, is_long))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
 
     def submit_last(self, work: Callable[[], object]) -> None:
-        """Do ``work`` on the thread, see DiskWork."""
+        """Do ``work`` on the thread from the next ``hand_over`` on, see DiskWork."""
+        self._new.append(_Item(next(self._serials), time.monotonic(), work, is_last=True))
+
+    def hand_over(self) -> None:
+        """Let the thread begin with what was submitted.
+
+        Apart from submitting, so that the loop can first send what engines and clients wait for: both threads want Python's
+        lock, and what is handed over together can share a flush.
+        """
+        if not self._new:
+            return
         with self._has_come:
-            if not self._last:
+            had_last = bool(self._last)
+            for item in self._new:
+                (self._last if item.is_last else self._todo).append(item)
+            if not (had_last and all(item.is_last for item in self._new)):
                 self._has_come.notify()
-            self._last.append(_Item(next(self._serials), time.monotonic(), work))
+            self._new.clear()
 
     def poll(self) -> None:
         """Do what follows from the work that is done; call it when ``socket`` is readable."""
@@ -123,6 +136,7 @@ class Archive:
 
     def close(self, timeout_s: float) -> bool:
         """Finish the work that was submitted, and what follows from it; returns whether all of it was done in time."""
+        self.hand_over()
         with self._has_come:
             self._is_ending = True
             self._has_come.notify()

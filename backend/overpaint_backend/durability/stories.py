@@ -149,10 +149,13 @@ class StoryBook:
         database = self._database
         if database is None:
             return
+        stories: dict[tuple[SessionId, JobId], list[Entry]] = {}
+        for session_id, job_id, entry in notes:
+            stories.setdefault((session_id, job_id), []).append(entry)
         try:
             with database:
-                for note in notes:
-                    self._add(database, *note)
+                for (session_id, job_id), entries in stories.items():
+                    self._add(database, session_id, job_id, entries)
         except sqlite3.Error as error:
             self._complain(error)
 
@@ -162,25 +165,28 @@ class StoryBook:
             self._database.close()
             self._database = None
 
-    def _add(self, database: sqlite3.Connection, session_id: SessionId, job_id: JobId, entry: Entry) -> None:
+    def _add(
+        self, database: sqlite3.Connection, session_id: SessionId, job_id: JobId, entries: list[Entry]
+    ) -> None:
+        at_s = entries[-1].at_s
         (story,) = database.execute(
             "INSERT INTO story (session, job, at_s) VALUES (?, ?, ?) "
             "ON CONFLICT (session, job) DO UPDATE SET at_s = excluded.at_s RETURNING id",
-            (session_id, job_id, entry.at_s),
+            (session_id, job_id, at_s),
         ).fetchone()
-        database.execute(
+        database.executemany(
             "INSERT INTO entry (story, at_s, what, facts) VALUES (?, ?, ?, ?)",
-            (story, entry.at_s, entry.what, json.dumps(dict(entry.facts))),
+            [(story, entry.at_s, entry.what, json.dumps(dict(entry.facts))) for entry in entries],
         )
         database.execute(
             "DELETE FROM entry WHERE story = ?1 AND id != (SELECT min(id) FROM entry WHERE story = ?1) AND id NOT IN "
             "(SELECT id FROM entry WHERE story = ?1 ORDER BY id DESC LIMIT ?2)",
             (story, MAX_ENTRIES - 1),
         )
-        if entry.what == What.SUBMITTED:
+        if any(entry.what == What.SUBMITTED for entry in entries):
             database.execute(
                 "DELETE FROM story WHERE at_s < ? OR id NOT IN (SELECT id FROM story ORDER BY id DESC LIMIT ?)",
-                (entry.at_s - self._keep_s, MAX_STORIES),
+                (at_s - self._keep_s, MAX_STORIES),
             )
 
     def _complain(self, error: Exception) -> None:
