@@ -179,6 +179,19 @@ def test_what_is_put_is_in_a_log_that_is_flushed_with_all_of_it(tmp_path):
     journal.close()
 
 
+def test_its_log_has_grown_before_the_first_flush_and_is_used_from_its_beginning(tmp_path):
+    for _ in range(2):
+        journal = Journal(tmp_path / "journal")
+        log = tmp_path / "journal-wal"
+        size = log.stat().st_size
+        assert size > 1 << 20
+        for key in range(1, 400):
+            journal.put(key, PARTS[0])
+            journal.flush()
+        assert log.stat().st_size == size
+        journal.close()
+
+
 def test_what_was_taken_is_remembered_for_a_while_and_not_without_end(tmp_path):
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
@@ -203,6 +216,7 @@ def test_a_journal_without_room_keeps_what_it_has_and_says_that_it_is_full(tmp_p
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
     journal.flush()
+    journal._database.execute("VACUUM")  # what it has made room for at its start
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
     journal._database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(sqlite3.OperationalError) as full:
@@ -218,6 +232,7 @@ def test_when_one_change_fails_none_of_those_that_share_its_flush_is_kept(tmp_pa
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
     journal.flush()
+    journal._database.execute("VACUUM")  # what it has made room for at its start
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
     journal._database.execute(f"PRAGMA max_page_count = {pages}")
     journal.put(1, PARTS[1])
