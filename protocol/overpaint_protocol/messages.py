@@ -78,6 +78,7 @@ __all__ = [
     "SubmitJob",
     "Welcome",
     "WorkerReport",
+    "canvas_after",
     "operation_name",
     "type_name",
 ]
@@ -320,6 +321,22 @@ Operation = Fill | Remove | Expand | Edit
 def operation_name(operation: Operation) -> str:
     """``fill``, ``remove``, ``expand`` or ``edit``."""
     return operation.type
+
+
+def canvas_after(operation: Operation, canvas: Size) -> Rect:
+    """The canvas once ``operation`` is done, in coordinates of the one before.
+
+    Raises:
+        RequestError: its sides are longer than MAX_SIDE_PX.
+    """
+    whole = Rect.from_size(canvas)
+    if isinstance(operation, Expand):
+        whole = whole.expand(operation.margins)
+    _check(
+        max(whole.width, whole.height) <= MAX_SIDE_PX,
+        f"The canvas would be {whole.size} px; its sides can have up to {MAX_SIDE_PX} px.",
+    )
+    return whole
 
 
 def _check_prompts(*prompts: str) -> None:
@@ -609,7 +626,10 @@ class Hello:
         _check_id(self.session_id, "session id")
         _check(0 <= self.preview_bytes <= 1 << 20, "The preview budget lies in 0 to 1 MiB.")
         for text in (self.client_version, self.editor, self.editor_version):
-            _check(len(text) <= _MAX_NAME_CHARS, f"Names in hello have at most {_MAX_NAME_CHARS} characters.")
+            _check(
+                len(text) <= _MAX_NAME_CHARS and text.isprintable(),  # others see them in their terminals
+                f"Names in hello have at most {_MAX_NAME_CHARS} characters, and no line breaks or control characters.",
+            )
 
 
 @_message("job.submit")
@@ -651,6 +671,8 @@ class SubmitJob:
         _check_id(self.document_id, "document id")
         if self.slot is not None:
             _check_id(self.slot, "name of a slot")
+        if self.engine is not None:
+            _check_id(self.engine, "id of an engine")
         if self.recipe is not None:
             _check_id(self.recipe, "id of a recipe")
         _check(
@@ -658,16 +680,11 @@ class SubmitJob:
         )
         _check(self.seed is None or 0 <= self.seed <= MAX_SEED, f"The seed lies in 0 to {MAX_SEED}.")
         _check(not self.context.is_empty, "The context holds no pixels.")
-        whole = Rect.from_size(self.canvas)
+        whole = canvas_after(self.operation, self.canvas)
         if isinstance(self.operation, Expand):
-            whole = whole.expand(self.operation.margins)
             _check(self.mask is None, "An expand has margins instead of a mask.")
         else:
             _check(self.mask is not None, "A mask is missing.")
-        _check(
-            max(whole.width, whole.height) <= MAX_SIDE_PX,
-            f"The canvas would be {whole.size} px; its sides can have up to {MAX_SIDE_PX} px.",
-        )
         _check(
             whole.contains(self.context),
             f"The context {self.context} lies outside the canvas of {whole.size} px.",

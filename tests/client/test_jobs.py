@@ -1,6 +1,8 @@
 """What a status line says about a job."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from overpaint_client.jobs import Job, JobPhase
 from overpaint_protocol.geometry import Size
@@ -63,3 +65,44 @@ def test_what_the_artist_should_know_is_said_at_the_end():
     assert make_job(phase=JobPhase.DONE).sentence == "Fill: done."
     assert make_job(phase=JobPhase.CANCELLED, is_replaced=True).sentence == "Fill: replaced by a newer one."
     assert make_job(phase=JobPhase.CANCELLED, notes=notes).sentence == "Fill: cancelled."
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("a red\n\tdoor\r\n", "a red door"),
+        ("line\u2028line\u2029line\x85line", "line line line line"),
+        ("door\0window", "door window"),
+        ("\x1b]0;owned\x07\x1b[2Jred", "]0;owned [2Jred"),
+        ("photo\u202egnp.exe\u2066x\u2069", "photo gnp.exe x"),
+        ("half \udc80 a letter", "half a letter"),
+        ("<b>%s {0} &amp; ../../x", "<b>%s {0} &amp; ../../x"),
+        ("👩\u200d🎨 در\u200cخت \u200fא", "👩\u200d🎨 در\u200cخت \u200fא"),
+        ("x" * 40, "x" * 40),
+        ("x" * 41, "x" * 39 + "…"),
+    ],
+)
+def test_a_prompt_names_layers_in_one_line_of_letters(words, shown):
+    assert make_job(_unchecked_fill(words)).label == f"Fill: {shown}"
+
+
+def _unchecked_fill(prompt):
+    """A fill as no message may hold it."""
+    operation = Fill()
+    object.__setattr__(operation, "prompt", prompt)
+    return operation
+
+
+def test_a_documents_title_is_one_line_in_sentences_and_not_longer_than_they():
+    job = make_job(title="photo\n\x1b[31mINFO \u202e" + "x" * 500, phase=JobPhase.OFFERED)
+    assert job.sentence.startswith("A finished result for “photo [31mINFO xxx")
+    assert job.sentence.isprintable()
+    assert len(job.title) == 80
+
+
+@given(st.text())
+def test_any_words_give_a_label_and_a_sentence_of_one_line(words):
+    job = make_job(Fill(prompt=words), title=words, phase=JobPhase.OFFERED)
+    for text in (job.label, job.sentence):
+        assert len(text.splitlines()) == 1
+        assert not any(ord(letter) < 32 or letter in "\x7f\u202e" for letter in text)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from overpaint_protocol.errors import EmptySelection, RequestError
 from overpaint_protocol.geometry import Margins, Rect, Size
-from overpaint_protocol.messages import Edit, Expand, Fill, Operation
+from overpaint_protocol.messages import Edit, Expand, Fill, Operation, canvas_after
 
 __all__ = ["ContextHints", "Scope", "plan_context", "plan_expand_context", "plan_scope"]
 
@@ -56,8 +56,9 @@ def plan_scope(
 
     Raises:
         EmptySelection: nothing is selected that could change.
-        RequestError: what changes is larger than ``max_pixels``.
+        RequestError: what changes is larger than ``max_pixels``, or the canvas than any may be.
     """
+    canvas_after(operation, canvas)
     if isinstance(operation, Expand):
         return Scope(plan_expand_context(canvas, operation.margins, hints, reach_px))
     if selection is None and isinstance(operation, (Fill, Edit)):

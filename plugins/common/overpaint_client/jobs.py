@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -78,6 +79,11 @@ class Preview:
     data: bytes
 
 
+_NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line ends, what turns the words after it around, and halves of characters."""
+_MAX_TITLE_CHARS = 80
+_MAX_LABEL_CHARS = 40
+
 _VERBS = {"fill": "Fill", "remove": "Remove", "expand": "Expand", "edit": "Edit"}
 
 
@@ -115,6 +121,11 @@ class Job:
     notes: tuple[str, ...] = ()
     is_replaced: bool = False
 
+    def __post_init__(self) -> None:
+        self.title = _one_line(
+            self.title, _MAX_TITLE_CHARS
+        )  # it is the document's word, and stands in our sentences
+
     @property
     def margins(self) -> Margins | None:
         """How the canvas grows, or None."""
@@ -124,10 +135,10 @@ class Job:
     def label(self) -> str:
         """Name of the layer group and the undo step, such as ``Fill: a red door``."""
         verb = _VERBS[operation_name(self.operation)]
-        prompt = "" if isinstance(self.operation, Remove) else " ".join(self.operation.prompt.split())
-        if not prompt:
-            return verb
-        return f"{verb}: {prompt if len(prompt) <= 40 else prompt[:39] + '…'}"
+        prompt = (
+            "" if isinstance(self.operation, Remove) else _one_line(self.operation.prompt, _MAX_LABEL_CHARS)
+        )
+        return f"{verb}: {prompt}" if prompt else verb
 
     @property
     def sentence(self) -> str:
@@ -161,6 +172,12 @@ _WORDS = {
     JobPhase.FAILED: "failed",
     JobPhase.CANCELLED: "cancelled",
 }
+
+
+def _one_line(text: str, most_chars: int) -> str:
+    """Somebody's words as a label, a layer's name or a terminal can show them."""
+    words = " ".join(_NOT_SHOWN.sub(" ", text).split())
+    return words if len(words) <= most_chars else words[: most_chars - 1] + "…"
 
 
 def _duration(seconds: float) -> str:
