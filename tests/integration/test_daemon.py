@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -634,6 +635,17 @@ def test_a_killed_daemon_leaves_nothing_that_stops_the_next(own_daemon):
         daemon.client().submit("job")
         worker_sockets = [name for name in files_below(own_daemon.folder) if name.endswith(".sock")]
         assert len(worker_sockets) == 2
+
+
+def test_a_dead_daemons_number_that_another_process_has_now_stops_nobody(own_daemon):
+    own_daemon.process.kill()
+    own_daemon.process.wait()
+    assert (own_daemon.state / "daemon.pid").read_text() == str(own_daemon.process.pid)
+    (own_daemon.state / "daemon.pid").write_text(str(os.getpid()))
+    dataclasses.replace(own_daemon.info, pid=os.getpid()).write(own_daemon.connection_path)
+    with DaemonProcess.start(own_daemon.folder) as daemon:
+        assert daemon.client().ask(Ping(nonce=1)) == Pong(nonce=1)
+        assert (daemon.state / "daemon.pid").read_text() == str(daemon.process.pid)
 
 
 def test_of_many_daemons_started_at_once_one_serves_and_the_others_name_it(tmp_path):
