@@ -11,21 +11,16 @@ from pathlib import Path
 
 import pytest
 from tests.integration.daemon_process import DaemonProcess
+from tests.integration.test_controller import Artist, select
 from tests.protocol import zmtp_server_bytes as server
 
-from overpaint_client.controller import Controller
-from overpaint_client.jobs import EditRequest, JobPhase
-from overpaint_client.loop import SelectorLoop
-from overpaint_client.settings import ClientSettings
-from overpaint_client.testing.fake_editor import FakeEditor
+from overpaint_client.jobs import JobPhase
 from overpaint_protocol.connection import ConnectionInfo
 from overpaint_protocol.endpoint import Endpoint
-from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import Fill
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a killed daemon leaves a Unix socket here")
 
-SIZE = Size(16, 12)
 WAIT_S = 30.0
 
 
@@ -78,27 +73,6 @@ class Squatter:
         self.close()
 
 
-class Artist:
-    """An editor with a picture, and the plug-in's own controller."""
-
-    def __init__(self, folder: Path, find) -> None:
-        self.loop = SelectorLoop()
-        editor = FakeEditor()
-        self.controller = Controller(
-            editor, self.loop, ClientSettings(clients_dir=folder / "clients", find_daemon=find)
-        )
-        self.controller.start()
-        document = editor.open_document("photo", SIZE, bytes((9, 9, 9, 255)) * SIZE.area, "/photo.png")
-        editor.select(document, Rect(4, 4, 6, 4), b"\xff" * 24)
-
-    def ask(self):
-        return self.controller.submit(EditRequest(operation=Fill(prompt="a secret"), engine="test-invert"))
-
-    def close(self) -> None:
-        self.controller.close()
-        self.loop.close()
-
-
 @pytest.fixture
 def left_behind(tmp_path):
     """The connection file of a daemon that was killed, and its Unix socket."""
@@ -111,15 +85,17 @@ def left_behind(tmp_path):
 
 @pytest.fixture
 def hire(tmp_path):
+    """Makes artists with a picture in which something is selected."""
     hired = []
 
     def make(find):
-        hired.append(Artist(tmp_path, find))
+        hired.append(Artist(tmp_path / "clients", find))
+        select(hired[-1], hired[-1].open())
         return hired[-1]
 
     yield make
     for someone in hired:
-        someone.close()
+        someone.leave()
 
 
 def at_port(info: ConnectionInfo) -> Squatter:
@@ -132,7 +108,7 @@ def test_who_took_a_dead_daemons_port_gets_no_message_and_the_next_daemon_does_t
 ):
     with at_port(left_behind) as squatter:
         someone = hire(lambda: ConnectionInfo.read(tmp_path / "state" / "daemon.json"))
-        job = someone.ask()
+        job = someone.ask(Fill(prompt="a secret"))
         assert someone.loop.run_until(lambda: "Another program" in someone.controller.link.sentence, WAIT_S)
         assert someone.loop.run_until(lambda: job.phase is JobPhase.FAILED, WAIT_S)
         assert "overpaint serve" in job.sentence
@@ -142,7 +118,7 @@ def test_who_took_a_dead_daemons_port_gets_no_message_and_the_next_daemon_does_t
         with DaemonProcess.start(tmp_path) as daemon:
             assert daemon.info.token.encode() not in heard, "what it was shown opens nothing"
             assert someone.loop.run_until(lambda: someone.controller.link.is_open, WAIT_S)
-            again = someone.ask()
+            again = someone.ask(Fill(prompt="a secret"))
             assert someone.loop.run_until(lambda: again.phase is JobPhase.DONE, WAIT_S), again.sentence
 
 
@@ -150,7 +126,7 @@ def test_a_connection_file_that_tells_no_identity_would_have_it_told_everything(
     """What the identity is for: the squatter of these tests is believed by who does not ask for it."""
     with at_port(left_behind) as squatter:
         someone = hire(lambda: dataclasses.replace(left_behind, identity=""))
-        someone.ask()
+        someone.ask(Fill(prompt="a secret"))
         assert someone.loop.run_until(lambda: b"OVP1" in squatter.heard, WAIT_S)
 
 
@@ -160,7 +136,7 @@ def test_a_socket_in_a_folder_others_can_enter_is_not_connected_to(left_behind, 
     with Squatter(socket.AF_UNIX, str(path)) as squatter:
         path.parent.chmod(0o777)
         someone = hire(lambda: dataclasses.replace(left_behind, endpoints=left_behind.endpoints[:1]))
-        someone.ask()
+        someone.ask(Fill(prompt="a secret"))
         assert someone.loop.run_until(
             lambda: "Other users can enter" in someone.controller.link.sentence, WAIT_S
         )
