@@ -33,6 +33,7 @@ from .qt import (
     QWidget,
     pyqtSignal,
 )
+from .tips import plain_tip
 from .widgets import JobRow, MarginsBox, PromptEdit, sentence_label
 
 __all__ = ["DOCKER_ID", "Announcer", "ComplaintDocker", "OverpaintDocker"]
@@ -181,7 +182,7 @@ class OverpaintDocker(DockWidget):
         reason = self._options.choice.prompt_reason("fill")
         self._prompt_edit.setEnabled(not reason)
         self._prompt_edit.setPlaceholderText(reason or _PLACEHOLDER)
-        self._prompt_edit.setToolTip(reason or _PLACEHOLDER)
+        self._prompt_edit.setToolTip(plain_tip(reason or _PLACEHOLDER))
         self._show_buttons()
 
     def _show_buttons(self) -> None:
@@ -193,7 +194,7 @@ class OverpaintDocker(DockWidget):
             elif not reason and name == "expand" and self._margins.margins().is_empty:
                 reason = "Set below how far the canvas should grow."
             button.setEnabled(not reason)
-            button.setToolTip(reason or tip)
+            button.setToolTip(plain_tip(reason or tip))
 
     def _show_link(self) -> None:
         link = self._controller.link

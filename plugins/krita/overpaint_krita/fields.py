@@ -18,6 +18,7 @@ from .qt import (
     QWidget,
     pyqtSignal,
 )
+from .tips import plain_tip
 
 __all__ = ["Entry", "Foldable", "OfferBox", "OptionalNumber", "settings_form"]
 
@@ -83,14 +84,15 @@ class OfferBox(QComboBox):
         self.blockSignals(False)
         self.setEnabled(not reason)
         shown = next((entry for entry in self._entries if entry.id == self.currentData()), None)
-        self.setToolTip(reason or (shown and (shown.problem or shown.tip)) or self._tip)
+        self.setToolTip(plain_tip(reason or (shown and (shown.problem or shown.tip)) or self._tip))
 
     def _fill(self) -> None:
         self.clear()
         self.addItem(self._none, None)
         for index, entry in enumerate(self._entries, 1):
             self.addItem(entry.name, entry.id)
-            self.setItemData(index, entry.problem or entry.tip or None, Qt.ItemDataRole.ToolTipRole)
+            tip = plain_tip(entry.problem or entry.tip) or None
+            self.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
             item = self._model.item(index)
             if item is not None:
                 item.setEnabled(not entry.problem)
@@ -144,7 +146,7 @@ class OptionalNumber(QDoubleSpinBox):
         if text != self.specialValueText():  # setting it would disturb who is typing
             self.setSpecialValueText(text)
         self.setEnabled(not reason)
-        self.setToolTip(reason or self._tip)
+        self.setToolTip(plain_tip(reason or self._tip))
 
     def stepBy(self, steps: int) -> None:  # noqa: N802 - Qt's name
         """See the class."""

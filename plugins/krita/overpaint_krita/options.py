@@ -27,6 +27,7 @@ from .qt import (
     QWidget,
     pyqtSignal,
 )
+from .tips import plain_tip
 
 __all__ = ["OptionsBox"]
 
@@ -115,7 +116,7 @@ class OptionsBox(QWidget):
         )
         reason = choice.avoid_reason("fill")
         self._avoid.setEnabled(not reason)
-        self._avoid.setToolTip(reason or "What should not appear")
+        self._avoid.setToolTip(plain_tip(reason or "What should not appear"))
         self._avoid.setPlaceholderText("–" if reason else "")
         for name, field in self._numbers.items():
             default = choice.default("fill", name)
