@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 
+import msgpack
 import psutil
 import pytest
 import zmq
@@ -31,6 +32,7 @@ from overpaint_protocol.messages import (
     Expand,
     FetchJob,
     Fill,
+    Hello,
     InspectDaemon,
     JobAccepted,
     JobAcked,
@@ -50,11 +52,21 @@ from overpaint_protocol.messages import (
     Welcome,
 )
 from overpaint_protocol.pixels import ImageHeader, PixelFormat
-from overpaint_protocol.version import PRODUCT_VERSION
+from overpaint_protocol.version import MAJOR, MINOR, PRODUCT_VERSION
 
 KILLED = signal.SIGKILL
 RACING_DAEMONS = int(os.environ.get("OVERPAINT_RACING_DAEMONS", "10"))
 """How many are started at once; CONTRIBUTING says when to have a hundred."""
+
+
+HELLO = Hello(
+    session_id="versions",
+    client_version="1",
+    editor="Test",
+    editor_version="1",
+    oldest_minor=0,
+    newest_minor=0,
+)
 
 
 def variants_of(envelopes):
@@ -153,6 +165,34 @@ def test_malformed_messages_are_answered_and_the_connection_goes_on(shared_daemo
     answer = client.receive().message
     assert isinstance(answer, ErrorReply) and answer.error.code == code
     assert client.ask(Ping(nonce=3)) == Pong(nonce=3)
+
+
+@pytest.mark.parametrize(
+    ("oldest", "newest", "agreed"),
+    [(0, 0, 0), (0, MINOR + 1, MINOR), (0, MINOR + 9, MINOR), (MINOR + 1, MINOR + 1, None), (9, 12, None)],
+)
+def test_a_plug_in_of_any_version_is_welcomed_or_told_both_versions(shared_daemon, oldest, newest, agreed):
+    stranger = shared_daemon.stranger()
+    frames = framing.encode(HELLO, id="m")
+    body = msgpack.unpackb(bytes(frames[2]))
+    body |= {"oldest_minor": oldest, "newest_minor": newest, "of_a_later_version": {"any": ["thing"]}}
+    frames[2] = msgpack.packb(body)
+    stranger.socket.send_multipart(frames)
+    answer = stranger.receive().message
+    if agreed is None:
+        assert answer.error.code == "protocol.unsupported_version"
+        assert f" {MAJOR}.{oldest}," in answer.error.message and f" {MAJOR}.{MINOR}." in answer.error.message
+    else:
+        assert answer.minor == agreed
+
+
+@pytest.mark.parametrize("magic", [b"OVP0", b"OVP2", b"OVP9"])
+def test_a_plug_in_of_another_major_version_is_told_both(shared_daemon, magic):
+    stranger = shared_daemon.stranger()
+    stranger.socket.send_multipart([magic, *framing.encode(HELLO, id="m")[1:]])
+    error = stranger.receive().message.error
+    assert error.code == "protocol.unsupported_version"
+    assert f"'{magic[3:].decode()}'" in error.message and f"this side {MAJOR}." in error.message
 
 
 def test_a_frame_beyond_the_limit_cuts_off_its_sender_alone(shared_daemon):
