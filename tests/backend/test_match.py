@@ -196,13 +196,47 @@ def test_jump_alone_tells_of_a_shift(draw, name):
     assert_in_bounds(after)
 
 
-@pytest.mark.parametrize("passes", [False, True], ids=["own version", "surroundings kept"])
-def test_soft_paint_is_sharpened(passes):
+@pytest.mark.parametrize(
+    ("engine", "edges"),
+    [
+        (DISTORTIONS["softer"], EDGES),
+        (DISTORTIONS["softer"], HARD),
+        (passing_through(DISTORTIONS["softer"]), EDGES),
+    ],
+    ids=["own version, blended", "own version, hard", "surroundings kept, blended"],
+)
+def test_soft_paint_becomes_the_truth(engine, edges):
     truth = photograph()
-    engine = passing_through(DISTORTIONS["softer"]) if passes else DISTORTIONS["softer"]
+    for selection in two_selections(truth):
+        _, after = figures(truth, engine, selection, edges=edges)
+        assert_in_bounds(after)
+
+
+def soft_in_8_bits(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.rint(blur(truth, 1.0) * 255) / np.float32(255)
+
+
+def soft_and_dark(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return blur(darker(truth, hole), 1.0)
+
+
+@pytest.mark.parametrize("passes", [False, True], ids=["own version", "surroundings kept"])
+def test_soft_paint_in_8_bits_is_sharpened_as_far_as_they_allow(passes):
+    truth = photograph()
+    engine = passing_through(soft_in_8_bits) if passes else soft_in_8_bits
     before, after = figures(truth, engine, next(selections(320, 480)))
     assert after.median < before.median
-    assert after.p95 < before.p95 - 1
+    assert after.p95 < 0.7 * before.p95
+    assert after.jump <= BOUNDS.jump
+
+
+@pytest.mark.parametrize("passes", [False, True], ids=["own version", "surroundings kept"])
+def test_soft_paint_of_another_tone_is_sharpened(passes):
+    truth = photograph()
+    engine = passing_through(soft_and_dark) if passes else soft_and_dark
+    for selection in two_selections(truth):
+        _, after = figures(truth, engine, selection)
+        assert_in_bounds(after)
 
 
 def test_spoiled_rim_is_replaced_where_there_is_no_bleed():
@@ -229,6 +263,21 @@ def test_other_detail_than_the_truth_is_no_fault(passes):
     for selection in two_selections(truth):
         shown = fill_in(truth, selection, DistortingSession(truth, paint), HARD)
         assert np.abs(shown - other_grain(truth, selection))[selection].mean() <= 0.01
+
+
+def test_soft_paint_of_other_detail_is_sharpened_no_more_than_any():
+    def paint(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
+        return np.where(hole[..., None], blur(np.roll(truth, (17, 29), (0, 1)), 1.0), truth)
+
+    truth, selection = noise(), square()
+    shown = fill_in(truth, selection, DistortingSession(truth, paint))
+    sharp = np.roll(truth, (17, 29), (0, 1))
+    most, least = (detail(picture)[selection].mean() for picture in (sharp, blur(sharp, 1.0)))
+    assert 1.2 * least < detail(shown)[selection].mean() < most
+
+
+def detail(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.abs(picture - blur(picture, 1.0))
 
 
 @pytest.mark.parametrize("color", [(0.86, 0.12, 0.12), (0.95, 0.85, 0.1), (0.05, 0.05, 0.05)])

@@ -35,10 +35,13 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What to do to paint. softness_px: to undo. field: to add. rim_px: how deep it is spoiled from its border on."""
+    """What to do to paint.
+
+    kernel: to sharpen it with, or None. field: to add. rim_px: how deep it is spoiled from its border on.
+    """
 
     tone: Tone = dataclasses.field(default_factory=Tone.none)
-    softness_px: float = 0.0
+    kernel: NDArray[np.floating] | None = None
     field: Field | None = None
     rim_px: int = 0
 
@@ -46,7 +49,7 @@ class Correction:
     def is_nothing(self) -> bool:
         """Whether paint stays as it is."""
         tone_is_none = not (self.tone.shift.any() or self.tone.slope.any())
-        return tone_is_none and not (self.softness_px or self.rim_px or self._added)
+        return tone_is_none and self.kernel is None and not (self.rim_px or self._added)
 
     def apply(self, painted: NDArray[np.floating]) -> NDArray[np.float32]:
         """A new (H, W, 3) of ``painted``, corrected."""
@@ -58,8 +61,8 @@ class Correction:
             # As what is to be added before the gain: then it can be laid down first, and nothing has to lie aside.
             values = (self._added.values + self.tone.offset) / self.tone.gain
             added = replace(self._added, values=values).rows((height, width))
-        if self.softness_px:
-            painted = sharpen(painted, self.softness_px)
+        if self.kernel is not None:
+            painted = sharpen(painted, self.kernel)
         result = np.empty((height, width, 3), np.float32)
 
         def correct(rows: slice) -> None:

@@ -16,7 +16,16 @@ from .bleed import Bleed
 from .border import Border, colors_at, mean_along
 from .correction import MEANT, Correction, Scene
 from .membrane import CELL_PX, Field
-from .sharpness import DETAIL_RADIUS_PX, PATCH_RADIUS_PX, luma, measure_softness, patches
+from .sharpness import (
+    DETAIL_RADIUS_PX,
+    PATCH_RADIUS_PX,
+    has_room,
+    luma,
+    measure_softness,
+    patches,
+    sharpened_at,
+    sharpening_kernel,
+)
 from .tone import Tone
 
 __all__ = ["plan_from_overlap"]
@@ -45,9 +54,14 @@ def plan_from_overlap(scene: Scene, border: Border, bleed: Bleed, *, may_sharpen
     if len(cells.level) < _MIN_CELLS:
         return Correction()
     tone = _tone(cells)
+    kernel = _kernel(scene, border, bleed, tone) if may_sharpen else None
+    if kernel is not None:
+        # Softness itself looks like less contrast and, beside an edge, like another color.
+        sharper = _Pairs.along(scene, border, bleed, kernel).without_meant()
+        if len(sharper.by_cell().level) >= _MIN_CELLS:
+            pairs, tone = sharper, _tone(sharper.by_cell())
     field = _field(scene.hole.shape, pairs.after(tone))
-    softness_px = _softness(scene, border, bleed, tone) if may_sharpen else 0.0
-    return Correction(tone, softness_px, field)
+    return Correction(tone, kernel, field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +73,18 @@ class _Pairs:
     truth: NDArray[np.floating]
 
     @classmethod
-    def along(cls, scene: Scene, border: Border, bleed: Bleed) -> _Pairs:
-        """The means of what can be trusted on each profile, of those that have any."""
-        depth_px = min(bleed.trusted_px, border.outside.shape[2])
-        rows, columns = border.outside[..., :depth_px]
-        valid = border.outside_valid[:, :depth_px] & bleed.region[rows, columns]
-        valid = np.logical_and.accumulate(valid, axis=1)
-        paint, has_any = mean_along(colors_at(scene.painted, rows, columns), valid, depth_px)
+    def along(
+        cls, scene: Scene, border: Border, bleed: Bleed, kernel: NDArray[np.floating] | None = None
+    ) -> _Pairs:
+        """The means of what can be trusted on each profile, of those that have any, with the paint sharpened."""
+        (rows, columns), valid = _trusted(border, bleed)
+        if kernel is None:
+            painted = colors_at(scene.painted, rows, columns)
+        else:
+            painted = sharpened_at(scene.painted, kernel, rows, columns)
+            valid[valid] = has_room(rows[valid], columns[valid], scene.hole | bleed.region)
+        depth_px = valid.shape[1]
+        paint, has_any = mean_along(painted, valid, depth_px)
         truth, _ = mean_along(colors_at(scene.image, rows, columns), valid, depth_px)
         used = has_any[:, 0] > 0
         return cls(border.places[used], paint[used, 0], truth[used, 0])
@@ -118,6 +137,27 @@ def _field(shape: tuple[int, int], pairs: _Pairs) -> Field:
     noise = [pairs.change * sign for sign in _signs(len(pairs.change), _SIGN_BLOCK)]
     weights = np.ones(len(pairs.change), np.float32)
     return Field.solve(shape, pairs.places, pairs.change, weights, np.stack(noise))
+
+
+def _trusted(border: Border, bleed: Bleed) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """The pixels of profiles, (2, N, S), that lie as near to the mask as paint can be trusted, and which of them are valid."""
+    depth_px = min(bleed.trusted_px, border.outside.shape[2])
+    places = border.outside[..., :depth_px]
+    valid = border.outside_valid[:, :depth_px] & bleed.region[places[0], places[1]]
+    return places, np.logical_and.accumulate(valid, axis=1)
+
+
+def _kernel(scene: Scene, border: Border, bleed: Bleed, tone: Tone) -> NDArray[np.floating] | None:
+    """What sharpens paint of that tone; None if it is sharp."""
+    softness_px = _softness(scene, border, bleed, tone)
+    if not softness_px:
+        return None
+    (rows, columns), used = _trusted(border, bleed)
+    rows, columns = rows[used], columns[used]
+    roomy = has_room(rows, columns, scene.hole | bleed.region)
+    rows, columns = rows[roomy], columns[roomy]
+    truth = colors_at(scene.image, rows, columns)
+    return sharpening_kernel(scene.painted, truth, rows, columns, softness_px)
 
 
 def _softness(scene: Scene, border: Border, bleed: Bleed, tone: Tone) -> float:

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from .border import Border, colors_at, mean_along
 from .correction import MEANT, Correction, Scene
 from .membrane import Field
-from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, patches
+from .sharpness import (
+    PATCH_RADIUS_PX,
+    has_room,
+    luma,
+    measure_softness,
+    patches,
+    sharpened_at,
+    sharpening_kernel,
+)
 from .tone import Tone
 
 __all__ = ["plan_from_own_version"]
@@ -44,12 +52,18 @@ def plan_from_own_version(scene: Scene, border: Border) -> Correction | None:
     if 2 * np.count_nonzero(is_fault) < len(is_fault):
         return Correction()
     tone = _tone(before[is_fault], after[is_fault])
+    kernel = _kernel(scene, border, tone, own, truth)
+    if kernel is not None:
+        # Softness itself looks like less contrast and, beside an edge, like another color.
+        own = sharpened_at(scene.painted, kernel, *border.outside)
+        before, after = _pairs(own, truth, valid)
+        tone = _tone(before[is_fault], after[is_fault])
     nearest = np.s_[:, :_DEPTH_PX]
     off, has_any = mean_along(truth[nearest] - tone.apply(own[nearest]), valid[nearest], _DEPTH_PX)
     off, has_any = off[:, 0], has_any[:, 0]
     has_any *= np.abs(off).max(axis=1, initial=0) <= MEANT
     field = Field.solve(scene.hole.shape, border.places, off, has_any)
-    return Correction(tone, _softness(scene, border, tone), field)
+    return Correction(tone, kernel, field)
 
 
 def _pairs(
@@ -65,11 +79,24 @@ def _tone(before: NDArray[np.floating], after: NDArray[np.floating]) -> Tone:
     return Tone.none() if len(before) < _MIN_PAIRS else Tone.fit((before + after) / 2, after - before)
 
 
-def _softness(scene: Scene, border: Border, tone: Tone) -> float:
-    """In px, from patches of both at the same places."""
+def _kernel(
+    scene: Scene, border: Border, tone: Tone, own: NDArray[np.floating], truth: NDArray[np.floating]
+) -> NDArray[np.floating] | None:
+    """What sharpens paint of that tone, fitted wherever the picture is the same thing; None if it is sharp."""
     sharp, soft = (
         patches(picture, border.outside[..., PATCH_RADIUS_PX + 1], PATCH_RADIUS_PX, scene.sources)
         for picture in (scene.image, scene.painted)
     )
     valid = sharp[1]
-    return measure_softness(luma(sharp[0][valid]), luma(soft[0][valid], tone.gain), border.places[valid])
+    softness_px = measure_softness(
+        luma(sharp[0][valid]), luma(soft[0][valid], tone.gain), border.places[valid]
+    )
+    if not softness_px:
+        return None
+    before, has_any = mean_along(tone.apply(own), border.outside_valid, _DEPTH_PX)
+    after, _ = mean_along(truth, border.outside_valid, _DEPTH_PX)
+    is_same = (has_any > 0) & (np.abs(after - before).max(axis=-1) <= MEANT)
+    used = np.repeat(is_same, _DEPTH_PX, axis=1) & border.outside_valid
+    rows, columns = border.outside[:, used]
+    roomy = has_room(rows, columns, np.ones_like(scene.hole))
+    return sharpening_kernel(scene.painted, truth[used][roomy], rows[roomy], columns[roomy], softness_px)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .border import DEPTH_PX, Border, colors_at
 from .correction import MEANT, Correction, Scene
 from .membrane import CELL_PX, Field
-from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, patches
+from .sharpness import PATCH_RADIUS_PX, luma, measure_softness, patches, wiener_kernel
 from .tone import Tone
 
 __all__ = ["plan_from_seam"]
@@ -101,7 +101,9 @@ def plan_from_seam(scene: Scene, border: Border, *, is_corrected: bool) -> Corre
     tone = _tone_of_jump(border, steps)
     steps = _steps(replace(profiles, paint=tone.apply(profiles.paint)), rim_px)
     field = _jump_field(scene.hole.shape, border, steps, np.inf)
-    return Correction(tone, _softness(scene, border, tone), field, rim_px)
+    softness_px = _softness(scene, border, tone)
+    kernel = wiener_kernel(softness_px) if softness_px else None
+    return Correction(tone, kernel, field, rim_px)
 
 
 def _tone_of_jump(border: Border, steps: _Steps) -> Tone:

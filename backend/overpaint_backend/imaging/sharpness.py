@@ -2,16 +2,32 @@
 
 Softness is the standard deviation in px of the Gaussian blur that would make the picture as soft. It is told by the finest
 detail of small patches, and only believed when patches all around agree: a smooth thing beside a rough one is no blur.
+
+What undoes it is a kernel. Of a Gaussian blur it is Wiener's, with room for noise. Where soft and sharp lie at the same pixels,
+the kernel that turns one into the other best is fitted instead: it knows the real blur, and how much noise there really is.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .border import colors_at, squares_at
 
-__all__ = ["DETAIL_RADIUS_PX", "PATCH_RADIUS_PX", "luma", "measure_softness", "patches", "sharpen"]
+__all__ = [
+    "DETAIL_RADIUS_PX",
+    "PATCH_RADIUS_PX",
+    "has_room",
+    "luma",
+    "measure_softness",
+    "patches",
+    "sharpen",
+    "sharpened_at",
+    "sharpening_kernel",
+    "wiener_kernel",
+]
 
 PATCH_RADIUS_PX = 4
 """Room for the widest blur that is told apart, and for the filter that looks for fine detail."""
@@ -33,7 +49,16 @@ _NO_DETAIL = 1e-7
 _NOISE_SHARE = 0.015
 """Bounds how far detail gets lifted, per axis: to 1 / (2 sqrt(share)) times."""
 
-_TAPS_PX = 6
+_KERNEL_RADIUS_PX = 6
+
+_LEAST_NOISE = 1e-5
+"""What a fitted kernel takes paint to be off by at least: less than a step of 16 bits."""
+
+_EXPLAINED = 0.5
+"""Of the squared differences that no tone explains, a kernel that makes the truth of soft paint leaves less than this."""
+
+_LEAST_PART = 3e-5
+"""A line of a kernel that weighs less changes no value by a step of 8 bits."""
 
 
 def luma(rgb: NDArray[np.floating], gain: NDArray[np.floating] | float = 1) -> NDArray[np.floating]:
@@ -82,18 +107,141 @@ def measure_softness(
     return float(np.interp(-wanted, -left, _SIGMAS_PX))
 
 
-def sharpen(picture: NDArray[np.floating], softness_px: float) -> NDArray[np.floating]:
-    """Undo in a (H, W, C) float32 picture a blur of ``softness_px`` > 0 as far as noise allows."""
-    for axis in (0, 1):
-        pad = [(0, 0)] * 3
-        pad[axis] = (_TAPS_PX, _TAPS_PX)
-        padded = np.pad(picture, pad, mode="edge")
-        picture = np.zeros_like(picture)
-        for tap, weight in enumerate(_inverse(softness_px)):
-            picture += weight * (
-                padded[tap:][: len(picture)] if axis == 0 else padded[:, tap:][:, : picture.shape[1]]
-            )
-    return picture
+def wiener_kernel(softness_px: float) -> NDArray[np.floating]:
+    """What undoes a Gaussian blur of ``softness_px`` > 0 as far as noise allows: symmetric, and it sums to 1."""
+    frequencies = np.fft.fftfreq(64) * 2 * np.pi
+    passed = np.exp(-np.square(softness_px * frequencies) / 2)
+    taps = np.fft.ifft(passed / (passed**2 + _NOISE_SHARE)).real
+    line = np.concatenate((taps[-_KERNEL_RADIUS_PX:], taps[: _KERNEL_RADIUS_PX + 1]))
+    line /= line.sum()
+    return np.outer(line, line)
+
+
+def sharpening_kernel(
+    soft: NDArray[np.floating],
+    sharp: NDArray[np.floating],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    softness_px: float,
+) -> NDArray[np.floating]:
+    """The kernel that brings soft paint nearest to the sharp truth, by least squares, whatever tone lies between them.
+
+    Where the engine painted other detail than the truth, the best that a kernel can do is to flatten it: then it is Wiener's.
+
+    Args:
+        soft: (H, W, 3) float32, the paint.
+        sharp: (N, 3), what should come out.
+        rows: (N,) where.
+        columns: (N,) where.
+        softness_px: as measured.
+
+    Returns:
+        (2r + 1, 2r + 1) that sums to 1 and is the same upside down, mirrored and turned by a quarter.
+    """
+    center = colors_at(soft, rows, columns)
+    # How what lies around a pixel differs from it: then any weights leave an even color as it is.
+    around = {ring: np.zeros_like(center) for ring in _rings()}
+    for ring, steps in _rings().items():
+        for down, right in steps:
+            around[ring] += _colors_near(soft, rows + down, columns + right)
+        around[ring] /= len(steps)
+        around[ring] -= center
+    # A gain and an offset for each component, which the kernel would try to imitate otherwise.
+    tones = [part * np.eye(3)[channel] for channel in range(3) for part in (center, np.ones_like(center))]
+    causes = np.stack([each.ravel() for each in (*tones, *around.values())]).astype(np.float64)
+    change = (sharp - center).ravel().astype(np.float64)
+    fitted, left = _least_squares(causes, change)
+    if left > _EXPLAINED * _least_squares(causes[: len(tones)], change)[1]:
+        return wiener_kernel(softness_px)
+    gains = 1 + fitted[: len(tones) : 2]
+    weights = fitted[len(tones) :] / gains.mean()
+    kernel = np.zeros((2 * _KERNEL_RADIUS_PX + 1,) * 2)
+    for weight, steps in zip(weights, _rings().values(), strict=True):
+        for down, right in steps:
+            kernel[_KERNEL_RADIUS_PX + down, _KERNEL_RADIUS_PX + right] = weight / len(steps)
+    kernel[_KERNEL_RADIUS_PX, _KERNEL_RADIUS_PX] = 1 - weights.sum()
+    return kernel
+
+
+def _least_squares(
+    causes: NDArray[np.float64], change: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """(K,) how much of each of (K, N) causes makes (N,) ``change``, and the mean square of what is left."""
+    products = causes @ causes.T
+    products[np.diag_indices(len(products))] += causes.shape[1] * _LEAST_NOISE**2
+    fitted = np.linalg.solve(products, causes @ change)
+    return fitted, float(np.square(change - fitted @ causes).mean())
+
+
+def has_room(
+    rows: NDArray[np.intp], columns: NDArray[np.intp], painted: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(N,) where a kernel lies wholly in what is ``painted``, (H, W) of an array that may be cut from a larger one."""
+    places = np.stack((rows, columns))
+    inside = painted[squares_at(places, _KERNEL_RADIUS_PX, painted.shape)].all(axis=(1, 2))
+    for along, length in zip(places, painted.shape, strict=True):
+        inside &= (along >= _KERNEL_RADIUS_PX) & (along < length - _KERNEL_RADIUS_PX)
+    return inside
+
+
+def sharpened_at(
+    picture: NDArray[np.floating],
+    kernel: NDArray[np.floating],
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+) -> NDArray[np.floating]:
+    """(..., 3) of ``sharpen`` at ``rows`` and ``columns`` alone."""
+    result = np.zeros((*rows.shape, picture.shape[2]), np.float32)
+    for (down, right), weight in np.ndenumerate(kernel.astype(np.float32)):
+        places = rows + (down - _KERNEL_RADIUS_PX), columns + (right - _KERNEL_RADIUS_PX)
+        result += weight * _colors_near(picture, *places)
+    return result
+
+
+def sharpen(picture: NDArray[np.floating], kernel: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Weigh a (H, W, C) float32 picture with a symmetric ``kernel``; beyond its edge, the edge goes on."""
+    # Its eigenvectors are lines that go down and across, which is much less to do than a square.
+    shares, lines = np.linalg.eigh(kernel)
+    result = np.zeros_like(picture)
+    for share, line in zip(shares, lines.T, strict=True):
+        if abs(share) > _LEAST_PART:
+            result += np.float32(share) * _weigh(_weigh(picture, line, 0), line, 1)
+    return result
+
+
+def _weigh(picture: NDArray[np.floating], line: NDArray[np.floating], axis: int) -> NDArray[np.floating]:
+    """Weigh a picture along one axis."""
+    reach = len(line) // 2
+    pad = [(0, 0)] * 3
+    pad[axis] = (reach, reach)
+    padded = np.pad(picture, pad, mode="edge")
+    result = np.zeros_like(picture)
+    for tap, weight in enumerate(line.astype(np.float32)):
+        result += weight * (
+            padded[tap:][: len(picture)] if axis == 0 else padded[:, tap:][:, : picture.shape[1]]
+        )
+    return result
+
+
+@cache
+def _rings() -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """The steps to the pixels within a kernel's reach, by how far they go along either axis; not those to the center."""
+    reach = range(-_KERNEL_RADIUS_PX, _KERNEL_RADIUS_PX + 1)
+    rings: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for down in reach:
+        for right in reach:
+            if down or right:
+                near, far = sorted((abs(down), abs(right)))
+                rings.setdefault((near, far), []).append((down, right))
+    return rings
+
+
+def _colors_near(
+    picture: NDArray[np.floating], rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[np.floating]:
+    """Colors at places that may lie beyond the picture's edge, where the edge goes on."""
+    height, width = picture.shape[:2]
+    return colors_at(picture, np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1))
 
 
 def _energy(patches: NDArray[np.floating], kernel: NDArray) -> NDArray[np.floating]:
@@ -122,12 +270,3 @@ def _convolve(small: NDArray, large: NDArray) -> NDArray:
         for column in range(3):
             result[row : row + len(large), column : column + len(large)] += small[row, column] * large
     return result
-
-
-def _inverse(sigma_px: float) -> NDArray[np.floating]:
-    """Taps of the Wiener filter for a Gaussian blur along one axis, summing to 1."""
-    frequencies = np.fft.fftfreq(64) * 2 * np.pi
-    passed = np.exp(-np.square(sigma_px * frequencies) / 2)
-    taps = np.fft.ifft(passed / (passed**2 + _NOISE_SHARE)).real
-    kernel = np.concatenate((taps[-_TAPS_PX:], taps[: _TAPS_PX + 1]))
-    return (kernel / kernel.sum()).astype(np.float32)
