@@ -38,10 +38,12 @@ def write(sock, client, most_bytes=None):
         written += length
 
 
-def connect(info):
-    """A connection that has said hello, and the client that speaks on it."""
-    endpoint = Endpoint.parse(info.endpoints[1])
-    sock = socket.create_connection((endpoint.host, endpoint.port), 30)
+def connect(info, kind):
+    """A connection by ``ipc`` or ``tcp`` that has said hello, and the client that speaks on it."""
+    (endpoint,) = [e for e in map(Endpoint.parse, info.endpoints) if e.kind == kind]
+    sock = socket.socket(socket.AF_UNIX if kind == "ipc" else socket.AF_INET)
+    sock.settimeout(30)
+    sock.connect(endpoint.path or (endpoint.host, endpoint.port))
     client = ZmtpClient(username=USERNAME, password=info.token)
     while not client.is_connected:
         write(sock, client)
@@ -66,7 +68,7 @@ class LivelyPeer:
     """A connection that has said hello and answers heartbeats between the frames of a message that it never ends."""
 
     def __init__(self, info):
-        self.sock, self._client = connect(info)
+        self.sock, self._client = connect(info, "tcp")
         self._ponged = 0
 
     def send_frame(self, body):
@@ -162,7 +164,7 @@ def test_an_upload_that_stops_is_forgotten_and_its_client_may_begin_anew(tmp_pat
         other = daemon.client("other")
         memory = psutil.Process(daemon.process.pid).memory_info
         before = memory().rss
-        half, client = connect(daemon.info)
+        half, client = connect(daemon.info, "ipc")
         with half:
             client.send_message(framing.encode(message, id="u", payload=payload))
             write(half, client, upload_bytes * 37 // 100)
