@@ -10,12 +10,14 @@ from __future__ import annotations
 import select
 import socket
 import sys
+import threading
 import time
 
 import psutil
 import pytest
-from tests.integration.daemon_process import DaemonProcess, submission, wait_until
+from tests.integration.daemon_process import Client, DaemonProcess, free_port, submission, wait_until
 
+from overpaint_backend.remote.keys import KeyPair, own_key
 from overpaint_client.link import USERNAME
 from overpaint_protocol import framing
 from overpaint_protocol.endpoint import Endpoint
@@ -152,6 +154,64 @@ def test_a_message_without_an_end_is_ended_and_harms_nobody_else(tmp_path):
         assert "without an end" in daemon.log
         wait_until(lambda: memory().rss - before < limit / 4, "its memory is free")
         assert other.ask(Ping(nonce=1)) == Pong(nonce=1)
+
+
+class StallingLink:
+    """Passes one TCP connection on to a port, of what comes from its client ``most_bytes`` only: the rest waits for ever."""
+
+    def __init__(self, port, most_bytes):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._target, self._left = ("127.0.0.1", port), most_bytes
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        client, _ = self._listener.accept()
+        with client, socket.create_connection(self._target) as server:
+            while True:
+                waiting = [server, client] if self._left else [server]
+                for source in select.select(waiting, [], [])[0]:
+                    data = source.recv(min(1 << 16, self._left) if source is client else 1 << 16)
+                    if not data:
+                        return
+                    if source is client:
+                        self._left -= len(data)
+                        server.sendall(data)
+                    else:
+                        client.sendall(data)
+
+    def wait_for_the_end(self):
+        """Until the daemon has hung up."""
+        self._thread.join(30)
+        assert not self._thread.is_alive(), "the daemon never hung up"
+        self._listener.close()
+
+
+@linux_only
+def test_half_an_upload_from_another_machine_is_forgotten(tmp_path):
+    """Encrypted, and ended long before the silence would be noticed."""
+    key, size = KeyPair.new(), Size(1732, 1155)
+    message, payload = submission("job", size=size)
+    upload_bytes = sum(map(len, payload))
+    listen = f"tcp://127.0.0.1:{free_port()}"
+    with DaemonProcess.start(tmp_path, listen=listen, upload_pause_s=2.0, remote_silence_s=60.0) as daemon:
+        daemon.allowed.add("anna", key.public)
+        memory = psutil.Process(daemon.process.pid).memory_info
+        before = memory().rss
+        link = StallingLink(Endpoint.parse(daemon.info.remote).port, upload_bytes // 2)
+        server = own_key(daemon.state / "keys" / "daemon.key").public
+        client = Client(f"tcp://127.0.0.1:{link.port}", "", keys=(key, server))
+        client.hello("half")
+        client.send(message, payload)
+        wait_until(lambda: memory().rss - before > 0.4 * upload_bytes, "the half upload has come")
+        link.wait_for_the_end()
+        client.close()
+        assert "stopped in its middle" in daemon.log
+        wait_until(lambda: memory().rss - before < 0.2 * upload_bytes, "its memory is free")
+        again = daemon.remote(key)
+        again.hello("half")
+        assert isinstance(again.submit("job", size=size), JobAccepted)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is compared")
