@@ -19,6 +19,7 @@ from .energy import EnergyMeter, installed_sources
 from .executors.base import Executor, WorkerSettings
 from .executors.placement import Placement, cuda_devices, placements
 from .executors.process import ProcessExecutor
+from .freed_memory import FreedMemory
 from .metrics import Counts, MetricsServer, Snapshot
 from .recipes.offer import RecipeBook
 from .recipes.store import RecipeStore
@@ -76,6 +77,7 @@ class _Daemon:
         self._metrics = metrics
         self._published_at = float("-inf")
         self._archive = Archive(str(settings.jobs_dir))
+        self._freed_memory = FreedMemory(self._archive.submit_last)
         self._keeper = Keeper(settings.jobs_dir, self._archive)
         self._stories = StoryBook(settings.stories_path, settings.keep_s)
         self._service = Service(
@@ -165,6 +167,7 @@ class _Daemon:
         if is_due:  # with many sessions it is more work than most messages
             self._next_tick = now + self._settings.tick_s / 2
             self._service.tick(now)
+            self._freed_memory.look(now, is_used=self._service.worker_state == "busy")
             self._publish(now)
 
     def _poller(self) -> zmq.Poller:
