@@ -19,6 +19,7 @@ from collections.abc import Callable
 import zmq
 
 from overpaint_backend.config import DaemonSettings
+from overpaint_backend.freed_memory import FreedMemory
 from overpaint_backend.server.entrance import Entrance
 from overpaint_backend.server.hosting import host, until_signalled
 from overpaint_backend.server.router import Incoming, Sent
@@ -35,6 +36,8 @@ __all__ = ["run_relay"]
 _RETRY_MS = 5
 _MAX_PENDING_BYTES = 256 * 1024 * 1024
 """What may wait for the link; beyond it editors are not read from until there is room."""
+
+_FRAMES_WITHOUT_PIXELS = 3
 
 _PING, _SHUT_DOWN = type_name(Ping(nonce=0)), type_name(ShutDown())
 
@@ -71,6 +74,8 @@ class _Relay:
         self._bridges: dict[bytes, Bridge] = {}
         self._ended: set[bytes] = set()
         self._next_id = framing.message_ids()
+        self._freed_memory = FreedMemory(lambda give_back: give_back())
+        self._has_passed_pixels = False
         self._is_stopping = False
 
     def serve(self) -> None:
@@ -132,6 +137,8 @@ class _Relay:
         for peer in router.take_gone():
             self._ended.discard(peer)
             self._drop(peer)
+        self._freed_memory.look(time.monotonic(), is_used=self._has_passed_pixels)
+        self._has_passed_pixels = False
 
     def _look_at_link(self) -> None:
         if self._watch.hear(time.monotonic()):
@@ -153,6 +160,7 @@ class _Relay:
         for peer, bridge in list(self._bridges.items()):
             bridge.pump()
             while (frames := bridge.take()) is not None:
+                self._has_passed_pixels |= len(frames) > _FRAMES_WITHOUT_PIXELS
                 sent = self._entrance.router.send(peer, frames)
                 if sent is Sent.BLOCKED:
                     bridge.held = frames
@@ -168,6 +176,7 @@ class _Relay:
     def _on_message(self, incoming: Incoming) -> None:
         if incoming.peer in self._ended:
             return
+        self._has_passed_pixels |= len(incoming.frames) > _FRAMES_WITHOUT_PIXELS
         bridge = self._bridges.get(incoming.peer)
         try:
             header = framing.read_header(incoming.frames)
