@@ -300,6 +300,7 @@ def _assemble(journal: Journal) -> list[KeptJob]:
             parts.setdefault(key, []).append(part)
     for key in parts.keys() - jobs.keys():
         journal.forget(key, None)
+    journal.flush()
     for key, job in jobs.items():
         made: dict[int, Made] = {}
         for part in parts.get(key, ()):
