@@ -155,9 +155,11 @@ class _Daemon:
         if router.socket in ready:
             for incoming in router.receive():
                 self._service.on_message(incoming, time.monotonic())
+                self._freed_memory.saw(incoming.frames)
         now = time.monotonic()
         router.end_endless(now)
         for peer in router.take_gone():
+            self._freed_memory.use()  # what had come of its message
             self._service.on_gone(peer, now)
         is_due = now >= self._next_tick
         for worker, executor in enumerate(self._executors):
@@ -167,7 +169,9 @@ class _Daemon:
         if is_due:  # with many sessions it is more work than most messages
             self._next_tick = now + self._settings.tick_s / 2
             self._service.tick(now)
-            self._freed_memory.look(now, is_used=self._service.worker_state == "busy")
+            if self._service.worker_state == "busy":
+                self._freed_memory.use()
+            self._freed_memory.look(now)
             self._publish(now)
 
     def _poller(self) -> zmq.Poller:

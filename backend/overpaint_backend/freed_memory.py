@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 __all__ = ["FreedMemory"]
 
@@ -18,6 +18,7 @@ _KEPT_BYTES = 256 << 20
 _HEAP_BYTES = 32 << 20
 """The largest block that glibc takes from a heap rather than from the system, by itself and by its own rules at most."""
 _QUIET_S = 10.0
+_FRAMES_WITHOUT_PIXELS = 3
 
 
 class FreedMemory:
@@ -29,6 +30,7 @@ class FreedMemory:
 
     def __init__(self, give_back_on: Callable[[Callable[[], object]], None]) -> None:
         self._give_back_on = give_back_on
+        self._is_used = False
         self._used_at: float | None = None
         self._trim: Callable[[int], int] | None = None
         if sys.platform == "linux":
@@ -38,10 +40,19 @@ class FreedMemory:
                 library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
                 self._trim = library.malloc_trim
 
-    def look(self, now: float, *, is_used: bool) -> None:
-        """Call now and then; is_used: pictures are under way. now: in seconds of a monotonic clock."""
-        if is_used:
-            self._used_at = now
+    def use(self) -> None:
+        """Pictures are under way, or what was may just have left its memory."""
+        self._is_used = True
+
+    def saw(self, frames: Sequence[object]) -> None:
+        """A message has come or gone, laid out as in ``framing``; if it carries pixels, that is use."""
+        if len(frames) > _FRAMES_WITHOUT_PIXELS:
+            self.use()
+
+    def look(self, now: float) -> None:
+        """Call now and then. now: in seconds of a monotonic clock."""
+        if self._is_used:
+            self._is_used, self._used_at = False, now
         elif self._used_at is not None and now - self._used_at >= _QUIET_S:
             self._used_at = None
             self._give_back_on(self.give_back)

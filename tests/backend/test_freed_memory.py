@@ -15,16 +15,27 @@ MIB = 1 << 20
 def test_it_is_given_back_once_when_no_picture_has_come_for_a_while():
     given_back = []
     memory = FreedMemory(given_back.append)
-    memory.look(0.0, is_used=False)
-    memory.look(100.0, is_used=False)
+    memory.look(0.0)
+    memory.look(100.0)
     assert given_back == [], "nothing was used"
-    memory.look(101.0, is_used=True)
-    memory.look(105.0, is_used=True)
-    memory.look(114.9, is_used=False)
+    for now in (101.0, 105.0):
+        memory.use()
+        memory.look(now)
+    memory.look(114.9)
     assert given_back == []
-    memory.look(115.0, is_used=False)
-    memory.look(200.0, is_used=False)
+    memory.look(115.0)
+    memory.look(200.0)
     assert given_back == [memory.give_back]
+
+
+def test_messages_with_pixels_are_use_and_others_are_not():
+    given_back = []
+    for frames in (3, 4):
+        memory = FreedMemory(given_back.append)
+        memory.saw([b""] * frames)
+        memory.look(0.0)
+        memory.look(100.0)
+        assert len(given_back) == (frames > 3)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other allocators are left as they are")
@@ -39,8 +50,9 @@ before = resident().rss
 pictures = [b"x" * {4 * MIB} for _ in range(16)]
 del pictures
 kept = resident().rss
-memory.look(0.0, is_used=True)
-memory.look(60.0, is_used=False)
+memory.use()
+memory.look(0.0)
+memory.look(60.0)
 print(kept - before, resident().rss - before)
 """
     told = subprocess.run(

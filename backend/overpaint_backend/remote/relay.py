@@ -37,8 +37,6 @@ _RETRY_MS = 5
 _MAX_PENDING_BYTES = 256 * 1024 * 1024
 """What may wait for the link; beyond it editors are not read from until there is room."""
 
-_FRAMES_WITHOUT_PIXELS = 3
-
 _PING, _SHUT_DOWN = type_name(Ping(nonce=0)), type_name(ShutDown())
 
 _log = logging.getLogger(__name__)
@@ -75,7 +73,6 @@ class _Relay:
         self._ended: set[bytes] = set()
         self._next_id = framing.message_ids()
         self._freed_memory = FreedMemory(lambda give_back: give_back())
-        self._has_passed_pixels = False
         self._is_stopping = False
 
     def serve(self) -> None:
@@ -135,10 +132,10 @@ class _Relay:
             for incoming in router.receive():
                 self._on_message(incoming)
         for peer in router.take_gone():
+            self._freed_memory.use()
             self._ended.discard(peer)
             self._drop(peer)
-        self._freed_memory.look(time.monotonic(), is_used=self._has_passed_pixels)
-        self._has_passed_pixels = False
+        self._freed_memory.look(time.monotonic())
 
     def _look_at_link(self) -> None:
         if self._watch.hear(time.monotonic()):
@@ -160,7 +157,7 @@ class _Relay:
         for peer, bridge in list(self._bridges.items()):
             bridge.pump()
             while (frames := bridge.take()) is not None:
-                self._has_passed_pixels |= len(frames) > _FRAMES_WITHOUT_PIXELS
+                self._freed_memory.saw(frames)
                 sent = self._entrance.router.send(peer, frames)
                 if sent is Sent.BLOCKED:
                     bridge.held = frames
@@ -176,7 +173,7 @@ class _Relay:
     def _on_message(self, incoming: Incoming) -> None:
         if incoming.peer in self._ended:
             return
-        self._has_passed_pixels |= len(incoming.frames) > _FRAMES_WITHOUT_PIXELS
+        self._freed_memory.saw(incoming.frames)
         bridge = self._bridges.get(incoming.peer)
         try:
             header = framing.read_header(incoming.frames)
