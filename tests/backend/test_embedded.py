@@ -8,7 +8,7 @@ import patchmatch
 import pytest
 
 from overpaint_backend.engines.base import Cancelled, Device, FillRequest, OperationName
-from overpaint_backend.engines.embedded import EmbeddedEngine
+from overpaint_backend.engines.embedded import EmbeddedEngine, session
 from overpaint_backend.engines.embedded.session import EmbeddedSession
 
 
@@ -26,6 +26,22 @@ class FlatAtSomeSizes(ModuleType):
         painted = patchmatch.inpaint(image, mask, **options)
         if self._is_flat(image.shape[1]):
             painted[mask] = painted[mask].mean(axis=0).astype(np.uint8)
+        return painted
+
+
+class AstrayAtFullSize(ModuleType):
+    """The library, but at a width of 240 px it paints what lies 120 px further right."""
+
+    def __init__(self):
+        super().__init__("patchmatch")
+
+    def set_random_seed(self, seed):
+        patchmatch.set_random_seed(seed)
+
+    def inpaint(self, image, mask, **options):
+        painted = patchmatch.inpaint(image, mask, **options)
+        if image.shape[1] == 240:
+            painted[mask] = np.roll(image, -120, axis=1)[mask]
         return painted
 
 
@@ -114,6 +130,17 @@ def test_of_several_drafts_none_is_taken_that_is_flat_among_texture(is_flat):
     assert roughness(fill(image, hole, library=FlatAtSomeSizes(is_flat))) > 0.7 * roughness(image)
 
 
+def test_of_equally_strange_drafts_none_is_taken_that_puts_another_thing_there_than_the_coarsest(monkeypatch):
+    monkeypatch.setattr(session, "strangeness", lambda painted, picture: 1.0)
+    image, hole = grained(200, 240), np.s_[60:140, 60:120]
+    image = (image + np.roll(image, 1, axis=1) + np.roll(image, 2, axis=1)) / 3
+    rows, columns = np.mgrid[:200, :240]
+    shadow = np.exp(-((rows - 100) ** 2 + (columns - 210) ** 2) / (2 * 25**2))
+    image -= np.float32(0.2) * shadow[..., None].astype(np.float32)
+    painted = fill(image, hole, library=AstrayAtFullSize())
+    assert painted[85:115, 75:105].mean() > 0.45  # 0.5 without a shadow, 0.35 with it
+
+
 def test_values_beyond_white_are_copied():
     image = grained(160, 200)
     image[::7, ::5] = 4
@@ -160,6 +187,6 @@ def test_what_must_not_be_read_changes_nothing_at_a_smaller_draft():
     request = FillRequest(image=image, mask=mask, known=known, operation=OperationName.FILL)
     unread = (mask > 0) | ~known
     other = dataclasses.replace(request, image=np.where(unread[..., None], 1 - image, image))
-    session = EmbeddedEngine().open(Device())
-    one, two = (session.fill(asked, lambda step: None).image[hole] for asked in (request, other))
+    opened = EmbeddedEngine().open(Device())
+    one, two = (opened.fill(asked, lambda step: None).image[hole] for asked in (request, other))
     assert np.array_equal(one, two)

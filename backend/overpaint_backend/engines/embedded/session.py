@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 
@@ -18,6 +18,7 @@ from overpaint_protocol.errors import NothingToSample, UnsupportedOperation
 
 from .detail import copy_detail
 from .field import Field, search
+from .layout import departure
 from .patches import PATCH_RADIUS_PX, touching, whole
 from .picture import Picture, choose_window, shrink_factor, vary
 from .texture import strangeness
@@ -40,6 +41,10 @@ _COARSER = 1.1
 """What each step of coarseness multiplies strangeness by: detail is lost, so a coarser draft has to be better by more than
 chance."""
 
+_ASTRAY = 0.7
+"""How much stranger a draft counts for each departure from the coarsest by as much as the colors around vary. From 0.5 to 0.8
+the same ten cases are filled about equally well at four seeds."""
+
 _CHOSEN = 0.85
 _FOUND = 0.95
 _DETAILED = 0.99
@@ -57,11 +62,20 @@ _library_lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class _Try:
-    """A draft at the working resolution, how strange it will look, and its field if it was found on the way."""
+    """A draft at the working resolution, and what comes of it there.
+
+    strangeness: how strange that looks. field: the draft's, if it was found on the way.
+    """
 
     draft: NDArray[np.float32]
+    painted: NDArray[np.float32]
     strangeness: float
     field: Field | None
+
+    def beside(self, coarsest: NDArray[np.float32], work: Picture) -> _Try:
+        """The same, stranger by how far it departs from what comes of the coarsest draft."""
+        astray = 1 + _ASTRAY * departure(self.painted, coarsest, work)
+        return replace(self, strangeness=self.strangeness * astray)
 
 
 class EmbeddedSession:
@@ -108,6 +122,7 @@ class EmbeddedSession:
         if not whole(work.sources).any():
             return picture.paste(self._draft(work, seed), window)
         best: _Try | None = None
+        coarsest: NDArray[np.float32] | None = None
         start = 0.0
         for coarseness, share in zip(_COARSENESS, _COARSENESS_SHARES, strict=True):
             end = start + _CHOSEN * share
@@ -116,6 +131,8 @@ class EmbeddedSession:
                 drafted = start + _TRY_DRAFTED * (end - start)
                 on_step(Step(drafted, partial(picture.paste, best.draft if best else draft, window)))
                 tried = _try(draft, work, coarseness, seed, _between(on_step, drafted, end))
+                coarsest = tried.painted if coarsest is None else coarsest
+                tried = tried.beside(coarsest, work)
                 best = min(best or tried, tried, key=lambda each: each.strangeness)
                 on_step(Step(end, partial(picture.paste, best.draft, window)))
             start = end
@@ -156,7 +173,9 @@ def _try(
     field = search(draft, small, seed, lambda share: on_share(_TRY_FOUND * share))
     painted = _readable(copy_detail(work, draft, field, coarseness, lambda _: None), work)
     strange = strangeness(painted, work) * _COARSER ** (coarseness - 1)
-    return _Try(draft, strange, field) if coarseness == 1 else _Try(painted, strange, None)
+    if coarseness == 1:
+        return _Try(draft, painted, strange, field)
+    return _Try(painted, painted, strange, None)
 
 
 def _readable(painted: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:
