@@ -43,7 +43,8 @@ class DaemonSettings:
     away_after_s: how long a client must be gone for that.
     cancel_grace_s: how long a cancelled job may take to stop before the worker is replaced.
     idle_unload_s: how long the worker keeps a model loaded that is not used.
-    workers: processes that engines run in; None for one on each CUDA device.
+    workers: processes that engines run in; None for one on each CUDA device of this machine.
+    ray: None to have them all here; else they are actors of Ray: of one of our own if empty, or of that at ``ADDRESS:PORT``.
     worker_start_s: how long a worker may take to load its engines before it is replaced.
     tick_s: longest sleep of the loop, and so how late a dead worker is noticed.
     stop_s: how long telling clients and stopping the worker may take at the end.
@@ -89,6 +90,7 @@ class DaemonSettings:
     cancel_grace_s: float = 2.0
     idle_unload_s: float = 600.0
     workers: int | None = None
+    ray: str | None = None
     worker_start_s: float = 120.0
     tick_s: float = 0.1
     stop_s: float = 2.0
@@ -156,6 +158,11 @@ class DaemonSettings:
     def pace_path(self, worker: int) -> Path:
         """What that worker, counted from 0, learnt about the time jobs take on its device."""
         return self.state_dir / ("pace.msgpack" if worker == 0 else f"pace-{worker + 1}.msgpack")
+
+    @property
+    def ray_address_path(self) -> Path:
+        """Where the Ray that workers run in is, for their processes."""
+        return self.state_dir / "ray.address"
 
     @property
     def jobs_dir(self) -> Path:

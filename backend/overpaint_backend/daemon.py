@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import zmq
 
@@ -19,6 +20,7 @@ from .energy import EnergyMeter, installed_sources
 from .executors.base import Executor, WorkerSettings
 from .executors.placement import Placement, cuda_devices, placements
 from .executors.process import ProcessExecutor
+from .executors.ray import RayCluster, RayExecutor
 from .freed_memory import FreedMemory
 from .metrics import Counts, MetricsServer, Snapshot
 from .recipes.offer import RecipeBook
@@ -72,8 +74,11 @@ class _Daemon:
         descriptors = DescriptorLimit()
         for domain in (CLIENT_DOMAIN, REMOTE_DOMAIN):
             self._entrance.gate.limit(domain, descriptors.has_room)
+        self._cluster = None if settings.ray is None else RayCluster(settings.ray_address_path, settings.ray)
         where = placements(settings.workers, cuda_devices())
-        self._executors = [self._make_executor(worker, placement) for worker, placement in enumerate(where)]
+        self._executors = [
+            self._make_executor(worker, len(where), placement) for worker, placement in enumerate(where)
+        ]
         self._metrics = metrics
         self._published_at = float("-inf")
         self._archive = Archive(str(settings.jobs_dir))
@@ -91,21 +96,21 @@ class _Daemon:
             EnergyMeter(installed_sources(), time.monotonic()),
         )
 
-    def _make_executor(self, worker: int, placement: Placement) -> Executor:
-        settings = self._settings
-        return ProcessExecutor(
-            self._context,
-            self._entrance.gate.allow,
-            runtime_dir=self._entrance.socket_dir,
-            name=f"{self._entrance.prefix}-worker{worker + 1}",
-            start_timeout_s=settings.worker_start_s,
-            worker_settings=WorkerSettings(
+    def _make_executor(self, worker: int, workers: int, placement: Placement) -> Executor:
+        settings, allow = self._settings, self._entrance.gate.allow
+        options: dict[str, Any] = {
+            "runtime_dir": self._entrance.socket_dir,
+            "name": f"{self._entrance.prefix}-worker{worker + 1}",
+            "start_timeout_s": settings.worker_start_s,
+            "worker_settings": WorkerSettings(
                 idle_unload_s=settings.idle_unload_s,
                 pace_path=str(settings.pace_path(worker)),
                 place=placement.place,
             ),
-            environ=placement.environ,
-        )
+        }
+        if self._cluster is not None:  # which places its actors itself
+            return RayExecutor(self._context, allow, self._cluster, workers, **options)
+        return ProcessExecutor(self._context, allow, environ=placement.environ, **options)
 
     def serve(self) -> None:
         """Listen, work, and leave nothing behind."""
@@ -126,6 +131,8 @@ class _Daemon:
                 self._let_go_of_files()
                 for executor in self._executors:
                     executor.stop(self._settings.stop_s)
+                if self._cluster is not None:
+                    self._cluster.stop(self._settings.stop_s)
                 self._entrance.close()
                 self._context.term()
         _log.info("ended")

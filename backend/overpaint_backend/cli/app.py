@@ -5,6 +5,7 @@ Each command imports what it needs when it runs: ``overpaint --help`` loads no n
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,13 @@ app.add_typer(models_app, name="models")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(service_app, name="service")
 app.add_typer(keys_app, name="keys")
+
+
+class ExecutorName(StrEnum):
+    """Where workers run."""
+
+    PROCESS = "process"
+    RAY = "ray"
 
 
 def _print_version(wanted: bool) -> None:
@@ -201,14 +209,33 @@ def serve(
             metavar="COUNT",
         ),
     ] = None,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where workers run: processes of this machine, or actors of Ray.")
+    ] = ExecutorName.PROCESS,
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            help="With --executor ray: the Ray cluster of a private network that this machine belongs to, instead of one of its own.",
+            metavar="ADDRESS:PORT",
+        ),
+    ] = "",
 ) -> None:
     """Run the daemon that editors talk to, in the foreground."""
+    if ray_address and executor is not ExecutorName.RAY:
+        raise typer.BadParameter("--ray-address goes with --executor ray")
+    if ray_address and workers is None:
+        raise typer.BadParameter("with --ray-address, --workers says on how many devices to work")
 
     def run() -> int:
         from .serve import run_serve
 
         return run_serve(
-            idle_exit, listen, on_every_address=on_every_address, metrics=metrics, workers=workers
+            idle_exit,
+            listen,
+            on_every_address=on_every_address,
+            metrics=metrics,
+            workers=workers,
+            ray=ray_address if executor is ExecutorName.RAY else None,
         )
 
     end_with(run, as_json=False)

@@ -6,7 +6,7 @@ ends are always of the same version, since the daemon starts the worker from its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -29,6 +29,7 @@ from overpaint_protocol.pixels import Bytes, ImageHeader
 __all__ = [
     "EnginesChanged",
     "Executor",
+    "Link",
     "Ready",
     "Remark",
     "RunJob",
@@ -37,6 +38,7 @@ __all__ = [
     "RunProgress",
     "RunRemark",
     "RunVariant",
+    "Serve",
     "StopRun",
     "WorkerCondition",
     "WorkerEvent",
@@ -244,6 +246,26 @@ def unpack(frames: Sequence[Bytes]) -> tuple[object, tuple[Bytes, ...]]:
     if cls is None:
         raise ProtocolError("The worker sent a message of an unknown kind.")
     return codec.unpack(frames[1], cls), tuple(frames[2:])
+
+
+class Link(Protocol):
+    """A worker's end of what it says and hears. For the thread that works."""
+
+    def send(self, message: object, payload: Sequence[Bytes] = ()) -> None:
+        """Say something to the daemon."""
+        ...
+
+    def next_job(self, timeout_s: float) -> tuple[RunJob, tuple[Bytes, ...]] | None:
+        """Wait for a job and its pixels, up to ``timeout_s``; None if none came."""
+        ...
+
+    def is_stopped(self, run: int) -> bool:
+        """Whether the daemon does not want ``run`` any more."""
+        ...
+
+
+Serve = Callable[[Link, WorkerSettings], None]
+"""What a worker does, for as long as it lives: says Ready, then does the jobs. The process ends with it."""
 
 
 class Executor(Protocol):

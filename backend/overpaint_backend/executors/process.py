@@ -33,7 +33,7 @@ from .base import (
     unpack,
 )
 
-__all__ = ["ProcessExecutor"]
+__all__ = ["ProcessExecutor", "copy_to_log"]
 
 _COMMAND = (sys.executable, "-m", "overpaint_backend.executors.worker")
 _FIRST_BACKOFF_S = 0.5
@@ -73,6 +73,7 @@ class ProcessExecutor:
         start_timeout_s: how long a worker may take to say Ready.
         worker_settings: what each worker is told, if not the defaults.
         environ: variables each worker gets beside the daemon's.
+        before_start: called before each start.
         command: what to start.
     """
 
@@ -86,6 +87,7 @@ class ProcessExecutor:
         start_timeout_s: float = 120.0,
         worker_settings: WorkerSettings | None = None,
         environ: Mapping[str, str] | None = None,
+        before_start: Callable[[], None] = lambda: None,
         command: Sequence[str] = _COMMAND,
     ) -> None:
         self._context = context
@@ -95,6 +97,7 @@ class ProcessExecutor:
         self._start_timeout_s = start_timeout_s
         self._worker_settings = worker_settings or WorkerSettings()
         self._environ = dict(environ or {})
+        self._before_start = before_start
         self._command = list(command)
         self._worker: _Worker | None = None
         self._starts = 0
@@ -167,6 +170,7 @@ class ProcessExecutor:
     # ------------------------------------------------------------ starting and ending
 
     def _start(self, now: float) -> _Worker:
+        self._before_start()
         self._starts += 1
         path = None if self._runtime_dir is None else self._runtime_dir / f"{self._name}-{self._starts}.sock"
         token = secrets.token_urlsafe(32)
@@ -186,7 +190,7 @@ class ProcessExecutor:
         except BaseException:
             _close_socket(socket, path)
             raise
-        _log.info("worker %d started", process.pid)
+        _log.info("worker %d started as %s", process.pid, self._name)
         return _Worker(process, socket, now, path)
 
     def _spawn(self, start: WorkerStart) -> subprocess.Popen[bytes]:
@@ -201,7 +205,7 @@ class ProcessExecutor:
             env={**os.environ, **self._environ, "PYTHONUNBUFFERED": "1"},
         )
         assert process.stdin is not None and process.stdout is not None  # noqa: S101 - asked for above
-        threading.Thread(target=_copy_to_log, args=(process.stdout,), name="worker-log", daemon=True).start()
+        threading.Thread(target=copy_to_log, args=(process.stdout,), name="worker-log", daemon=True).start()
         with contextlib.suppress(OSError):  # it died at once; poll() will see that
             process.stdin.write(json.dumps(codec.to_plain(start)).encode() + b"\n")
             process.stdin.flush()
@@ -266,8 +270,8 @@ def _close_socket(socket: zmq.Socket[bytes], path: Path | None) -> None:
         path.unlink(missing_ok=True)
 
 
-def _copy_to_log(stream: IO[bytes]) -> None:
-    """Log what the worker and its libraries print, until it ends."""
+def copy_to_log(stream: IO[bytes]) -> None:
+    """Log what a worker, or another process around it, and its libraries print, until it ends."""
     with stream:
         while line := stream.readline(_MAX_LOG_LINE):
             text = line.decode("utf-8", "replace").rstrip()

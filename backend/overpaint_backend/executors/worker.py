@@ -39,6 +39,7 @@ from overpaint_protocol.messages import MAX_SEED, DeviceReport, EncodedImage, Er
 from overpaint_protocol.pixels import Bytes, ImageHeader, split_bands
 
 from .base import (
+    Link,
     Ready,
     Remark,
     RunJob,
@@ -47,6 +48,7 @@ from .base import (
     RunProgress,
     RunRemark,
     RunVariant,
+    Serve,
     WorkerCondition,
     WorkerSettings,
     WorkerStart,
@@ -57,7 +59,7 @@ from .pace_file import read_history, write_history
 from .previews import PreviewTurns
 from .watch import EngineWatch
 
-__all__ = ["main"]
+__all__ = ["main", "serve_with_engines"]
 
 _PROGRESS_INTERVAL_S = 0.05
 _CONDITION_S = 2.0
@@ -67,19 +69,24 @@ _TURN_S = 1.0
 _log = logging.getLogger("worker")
 
 
-def main() -> None:
-    """Serve the daemon until it closes standard input."""
+def main(serve: Serve | None = None) -> None:
+    """Serve the daemon until it closes standard input. serve: what the worker does, by default with the engines."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon decides when the worker ends
     start = codec.from_plain(json.loads(sys.stdin.buffer.readline()), WorkerStart)
     exit_with(sys.stdin.buffer)
-    _Worker(WorkerLink(start.endpoint, start.token), start.settings).serve()
+    (serve or serve_with_engines)(WorkerLink(start.endpoint, start.token), start.settings)
+
+
+def serve_with_engines(link: Link, settings: WorkerSettings) -> None:
+    """Be a worker: what an executor has run."""
+    _Worker(link, settings).serve()
 
 
 class _Worker:
     """What stays from job to job."""
 
-    def __init__(self, link: WorkerLink, settings: WorkerSettings) -> None:
+    def __init__(self, link: Link, settings: WorkerSettings) -> None:
         self._place = settings.place
         self._pace_path = Path(settings.pace_path) if settings.pace_path else None
         self.link = link
