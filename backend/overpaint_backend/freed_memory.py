@@ -28,7 +28,7 @@ class FreedMemory:
         give_back_on: has something called where it keeps nobody waiting.
     """
 
-    def __init__(self, give_back_on: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(self, give_back_on: Callable[[Callable[[], object]], object]) -> None:
         self._give_back_on = give_back_on
         self._is_used = False
         self._used_at: float | None = None

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from imagecodecs import deflate_crc32 as crc32
+from imagecodecs import deflate_crc32
 
 from overpaint_protocol.errors import ImageError
 from overpaint_protocol.pixels import Bytes
@@ -65,9 +65,7 @@ class Spool:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
             raise
-        return Pixels(
-            frames=tuple(len(frame) for frame in frames), checksums=tuple(crc32(frame) for frame in frames)
-        )
+        return Pixels(frames=tuple(len(frame) for frame in frames), checksums=tuple(map(_crc32, frames)))
 
     def read(self, name: str, pixels: Pixels) -> tuple[Bytes, ...]:
         """The frames that were written as ``name``.
@@ -84,7 +82,7 @@ class Spool:
         view, frames, start = memoryview(data), [], 0
         for length, checksum in zip(pixels.frames, pixels.checksums, strict=True):
             frame = view[start : start + length]
-            if crc32(frame) != checksum:
+            if _crc32(frame) != checksum:
                 raise _damaged(f"{name}: the checksum of frame {len(frames)} differs")
             frames.append(frame)
             start += length
@@ -132,6 +130,10 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _crc32(frame: Bytes) -> int:
+    return deflate_crc32(frame)  # pyright: ignore[reportArgumentType] - it takes any buffer
 
 
 @contextlib.contextmanager

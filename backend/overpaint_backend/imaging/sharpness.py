@@ -169,7 +169,7 @@ def _least_squares(
     """(K,) how much of each of (K, N) causes makes (N,) ``change``, and the mean square of what is left."""
     products = causes @ causes.T
     products[np.diag_indices(len(products))] += causes.shape[1] * _LEAST_NOISE**2
-    fitted = np.linalg.solve(products, causes @ change)
+    fitted = np.asarray(np.linalg.solve(products, causes @ change), np.float64)
     return fitted, float(np.square(change - fitted @ causes).mean())
 
 
@@ -178,7 +178,8 @@ def has_room(
 ) -> NDArray[np.bool_]:
     """(N,) where a kernel lies wholly in what is ``painted``, (H, W) of an array that may be cut from a larger one."""
     places = np.stack((rows, columns))
-    inside = painted[squares_at(places, _KERNEL_RADIUS_PX, painted.shape)].all(axis=(1, 2))
+    squares = painted[squares_at(places, _KERNEL_RADIUS_PX, painted.shape)]
+    inside = np.asarray(squares.all(axis=(1, 2)), np.bool_)
     for along, length in zip(places, painted.shape, strict=True):
         inside &= (along >= _KERNEL_RADIUS_PX) & (along < length - _KERNEL_RADIUS_PX)
     return inside
