@@ -17,11 +17,13 @@ from tests.backend.scripted_daemon import SETTINGS, Daemon, pixels, submit, vari
 from overpaint_backend.durability.journal import Journal
 from overpaint_backend.durability.keeper import Keeper, set_aside
 from overpaint_backend.durability.spool import Spool
-from overpaint_backend.executors.base import RunOver, WorkerGone
+from overpaint_backend.executors.base import RunOver, RunPreview, WorkerGone
 from overpaint_protocol.errors import EngineError
+from overpaint_protocol.geometry import Size
 from overpaint_protocol.messages import (
     AckJob,
     CancelJob,
+    EncodedImage,
     ErrorInfo,
     ErrorReply,
     FetchJob,
@@ -30,6 +32,7 @@ from overpaint_protocol.messages import (
     JobCancelled,
     JobDone,
     JobFailed,
+    JobPreview,
     JobState,
     JobVariant,
     Ping,
@@ -352,6 +355,24 @@ def test_nothing_is_promised_before_it_is_on_the_disk_and_pixels_do_not_wait(sta
     assert daemon.send(b"A", CancelJob(job_id="job-2")) == []
     disk.finish()
     assert daemon.take(b"A")[-1] == JobCancelled(job_id="job-2", state=JobState.CANCELLED)
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+def test_the_newest_preview_comes_with_the_acceptance_unless_its_variant_is_there(start, is_made):
+    disk = SteppedDisk(is_prompt=False)
+    daemon = start(disk=disk)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    image = EncodedImage(media_type="image/jpeg", size=Size(4, 4), frame=0)
+    for glimpse in (b"older", b"newer"):
+        daemon.worker(RunPreview(run=1, variant=0, image=image), (glimpse,))
+    if is_made:
+        daemon.worker(variant(1), (RESULTS[0],))
+    daemon.take(b"A")
+    disk.step()
+    daemon.service.flush(daemon.now)
+    previews = [e.payload for e in daemon.inboxes[b"A"] if isinstance(e.message, JobPreview)]
+    assert previews == ([] if is_made else [(b"newer",)])
 
 
 def test_a_variant_made_while_its_client_was_away_comes_with_the_acceptance(start):

@@ -23,7 +23,7 @@ from overpaint_backend.executors.base import (
     WorkerEvent,
     WorkerGone,
 )
-from overpaint_backend.jobs.model import Job
+from overpaint_backend.jobs.model import Job, JobKey
 from overpaint_backend.jobs.scheduler import Stopping, WorkerId, WorkerLost, WorkerReady, WorkerState
 from overpaint_backend.recipes.offer import RecipeBook
 from overpaint_backend.recipes.recipe import Recipe
@@ -47,6 +47,7 @@ from overpaint_protocol.messages import (
     JobAccepted,
     JobDone,
     JobFailed,
+    JobPreview,
     JobState,
     JobVariant,
     SessionId,
@@ -126,6 +127,8 @@ class Service:
         self._recipes_seen_at = now
         self._recipes.look()
         self._announced = self._capabilities
+        self._early_previews: dict[JobKey, tuple[JobPreview, tuple[Bytes, ...]]] = {}
+        """The newest of each job that is not yet on the disk."""
         self._connections: dict[bytes, Connection] = {}
         self._unsent: dict[Connection, None] = {}
         self._next_id = framing.message_ids()
@@ -385,8 +388,11 @@ class Service:
             self.chronicle.note(job, What.ACCEPTED)
             self._replace_older(session, job, now)
             self.reply(connection, JobAccepted(job_id=job.request.job_id, position=position), envelope)
+            early_preview = self._early_previews.pop(job.key, None)
             if not job.state.is_final:  # how it ended is told when that is on the disk, too
                 self._tell(job, job.progress, ())
+                if early_preview is not None and early_preview[0].variant >= len(job.results):
+                    self._tell(job, *early_preview)
                 self._tell_missed(job)
 
         self.keeping.accept(job, session.editor, kept)
@@ -412,6 +418,7 @@ class Service:
         """Drop an ended job and its results, if that has not been done."""
         self._queue.forget(job)
         self.keeping.forgotten(job)
+        self._early_previews.pop(job.key, None)
         session = self.sessions.get((job.principal, job.session_id))
         if session is not None:
             session.jobs.pop(job.request.job_id, None)
@@ -466,6 +473,8 @@ class Service:
         if connection is None:
             return
         if not job.is_accepted and not isinstance(message, JobVariant):
+            if isinstance(message, JobPreview):
+                self._early_previews[job.key] = message, payload
             return  # told with or after the acceptance; pixels alone do not wait for the disk
         if isinstance(message, (JobDone, JobFailed)):
             self._tell_missed(job)
