@@ -16,7 +16,7 @@ from .mask import bounds, window
 from .profiles import conversion
 from .raster import LARGEST_COMPONENT, Raster, component_dtype
 
-__all__ = ["decode", "decode_mask"]
+__all__ = ["decode", "decode_mask", "read_pixels"]
 
 
 def decode(
@@ -43,7 +43,7 @@ def decode(
             this format.
         UnsupportedFormat: the profile is for another color model.
     """
-    pixels = _components(bands, size, pixel_format)
+    pixels = read_pixels(bands, size, pixel_format)
     to_working = conversion(color, profile, 1 if pixel_format.channels < 3 else 3).to_working
     if pixel_format.channels < 3:
         order = (0,)
@@ -90,7 +90,7 @@ def decode_mask(bands: Sequence[Bytes], size: Size) -> NDArray[np.float32]:
     Raises:
         InvalidImage: the bytes are too few or too many for the size.
     """
-    pixels = _components(bands, size, PixelFormat.GRAY8)[..., 0]
+    pixels = read_pixels(bands, size, PixelFormat.GRAY8)[..., 0]
     selection = np.zeros(pixels.shape, np.float32)
     box = bounds(pixels)
     if box is not None:
@@ -98,7 +98,12 @@ def decode_mask(bands: Sequence[Bytes], size: Size) -> NDArray[np.float32]:
     return selection
 
 
-def _components(bands: Sequence[Bytes], size: Size, pixel_format: PixelFormat) -> NDArray:
+def read_pixels(bands: Sequence[Bytes], size: Size, pixel_format: PixelFormat) -> NDArray:
+    """The rows in ``bands`` as they are, (H, W, channels).
+
+    Raises:
+        InvalidImage: the bytes are too few or too many for the size.
+    """
     length = sum(memoryview(band).nbytes for band in bands)
     expected = size.area * pixel_format.bytes_per_pixel
     if length != expected:

@@ -35,13 +35,14 @@ from overpaint_protocol.messages import (
 from overpaint_protocol.pixels import Bytes, ColorSpace, PixelFormat
 
 from .bleed import Bleed, add_bleed
-from .composite import cut_layer
-from .decode import decode, decode_mask
+from .composite import Layer, cut_layer
+from .decode import decode, decode_mask, read_pixels
 from .edges import Area, expand_area, selected_area
 from .encode import encode
 from .mask import window
 from .match import REACH_PX, match
 from .preview import MAX_PREVIEW_PIXELS, Backdrop
+from .profiles import conversion
 from .raster import Raster
 from .resample import bounded_size, resize
 from .transparency import known_pixels, over_gray, without_hidden
@@ -229,8 +230,39 @@ def _finish(
         layer = cut_layer(painted, area.alpha[view])
     with clock.stage("encode"):
         data = encode(layer.raster, job.pixel_format, job.color, job.profile)
+        _keep_unchanged(data, replace(layer, target=layer.target.translate(near.x, near.y)), prepared)
     target = layer.target.translate(job.context.x + near.x, job.context.y + near.y)
     return FillOutput(target, job.pixel_format, job.color, data, clock.timings_ms)
+
+
+def _keep_unchanged(data: memoryview, layer: Layer, prepared: Prepared) -> None:
+    """Write the document's own numbers into a layer's bytes where its color is that of the document.
+
+    On the way to the working space and back some get lost: profiles of tables have two directions that do not quite agree,
+    and in a wide gamut a component near black, beside a bright one, is less than a float32 of the working space can tell.
+
+    Args:
+        data: the layer's pixels, written to.
+        layer: whose target is relative to the Context.
+        prepared: of the job it is for.
+    """
+    job = prepared.job
+    channels = job.pixel_format.channels
+    if conversion(job.color, job.profile, 1 if channels < 3 else 3).is_identity:
+        return
+    canvas = Rect.from_size(job.canvas).relative_to(job.context.origin)
+    visible = canvas.intersect(Rect.from_size(job.context.size))
+    area = layer.target.intersect(visible)
+    if area.is_empty:
+        return
+    in_context, in_layer = window(area), window(area.relative_to(layer.target.origin))
+    document = read_pixels(job.image_bands, job.image_size, job.pixel_format)
+    document = document[window(area.relative_to(visible.origin))]
+    same = (layer.raster.rgb[in_layer] == prepared.request.image[in_context]).all(axis=-1)
+    same &= (layer.raster.alpha[in_layer] > 0) & prepared.request.known[in_context]
+    same &= np.isfinite(document).all(axis=-1)
+    pixels = np.frombuffer(data, document.dtype).reshape(layer.target.height, layer.target.width, channels)
+    np.copyto(pixels[in_layer][..., :-1], document[..., :-1], where=same[..., None])
 
 
 def preview_backdrop(prepared: Prepared) -> Backdrop:

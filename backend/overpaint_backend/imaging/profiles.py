@@ -56,6 +56,11 @@ class Conversion(Protocol):
     integers span. ``rgb`` is (H, W, 3) float32 in the working space.
     """
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether the numbers stay the same, so that they come back as they were."""
+        ...
+
     def to_working(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
         """The rgb of components."""
         ...
@@ -190,6 +195,8 @@ def _is_srgb_curve(curve: ToneCurve) -> bool:
 class _Srgb:
     """None to do."""
 
+    is_identity = True
+
     def to_working(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
         return components
 
@@ -202,6 +209,7 @@ class _Curved:
     """sRGB's primaries, another curve."""
 
     curve: ToneCurve
+    is_identity = False
 
     def to_working(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
         return to_srgb(self.curve.decode(components))
@@ -215,6 +223,10 @@ class _Gray:
     """One component for all three. Of a color, grey is the luma of its encoded values."""
 
     curve: _Srgb | _Curved
+
+    @property
+    def is_identity(self) -> bool:
+        return self.curve.is_identity
 
     def to_working(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.repeat(self.curve.to_working(components), 3, axis=-1)
@@ -230,6 +242,7 @@ class _Matrix:
     curves: tuple[ToneCurve, ToneCurve, ToneCurve]
     matrix: NDArray[np.float64]
     back: NDArray[np.float64]
+    is_identity = False
 
     def to_working(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
         light = [curve.decode(components[..., index]) for index, curve in enumerate(self.curves)]
@@ -249,6 +262,7 @@ class _Tabular:
 
     profile: bytes
     channels: int
+    is_identity = False
 
     def __post_init__(self) -> None:
         pixel = np.full((1, 1, self.channels), 0.5, np.float32)
