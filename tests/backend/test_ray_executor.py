@@ -17,6 +17,8 @@ from overpaint_backend.executors.base import Ready, WorkerGone
 from overpaint_backend.executors.ray import RayCluster, RayExecutor, cluster_address
 from overpaint_protocol.errors import DaemonError, RequestError
 
+pytestmark = pytest.mark.timeout(400)
+
 PROGRAM = """
 from overpaint_backend.executors.ray_worker import main
 from tests.backend import worker_scripts
@@ -34,7 +36,9 @@ def cluster(tmp_path_factory):
 
 
 class TestRayExecutor(ExecutorContract):
+    # Each start takes seconds, and who counts them is ProcessExecutor.
     failing_starts = 2
+    ages_and_pauses = ((9.5, 0.5), (10.5, 0.0))
 
     @pytest.fixture(autouse=True)
     def _use(self, cluster):

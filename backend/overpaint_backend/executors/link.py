@@ -41,7 +41,7 @@ class WorkerLink:
         self._outside.setsockopt_string(zmq.PLAIN_USERNAME, "worker")
         self._outside.setsockopt_string(zmq.PLAIN_PASSWORD, token)
         self._outside.connect(endpoint)
-        # Sockets belong to one thread each, so the main thread's words cross over by a pair of their own.
+        # Sockets belong to one thread each, so an engine's words cross over by a pair of their own.
         self._inside = self._context.socket(zmq.PULL)
         self._inside.setsockopt(zmq.RCVHWM, 0)
         self._inside.bind(_INSIDE)
@@ -51,7 +51,7 @@ class WorkerLink:
         threading.Thread(target=self._carry, name="worker-link", daemon=True).start()
 
     def send(self, message: object, payload: Sequence[Bytes] = ()) -> None:
-        """Say something to the daemon. For the main thread."""
+        """Say something to the daemon. For one thread and no other."""
         self._sender.send_multipart(pack(message, payload), copy=False)
 
     def next_job(self, timeout_s: float) -> tuple[RunJob, tuple[Bytes, ...]] | None:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayError
 
 from overpaint_protocol import codec
 from overpaint_protocol.pixels import Bytes
@@ -35,8 +35,8 @@ from .link import WorkerLink, exit_with
 
 __all__ = ["head", "main"]
 
-_LOOK_S = 0.02
-"""How long a new job or a cancel may wait while the actor has nothing to say."""
+_LOOK_S = 0.05
+"""How long a cancel may wait."""
 _LISTEN_S = 5.0
 _SHARES = 10_000
 """Ray gives out devices in parts of this."""
@@ -91,11 +91,9 @@ def main(serve: Serve = _serve_with_engines) -> None:
     # 0 CPUs: it is the devices that are shared out, and what an engine does beside them nobody can tell.
     options = {"num_cpus": 0, "num_gpus": int(share * _SHARES) / _SHARES, "scheduling_strategy": "SPREAD"}
     actor = _Actor.options(**options).remote(serve, start.settings, PRODUCT_VERSION)
-    try:
-        _pass_on(WorkerLink(start.endpoint, start.token), actor)
-    except RayActorError as error:
-        _log.error("%s", error)
-        os._exit(1)
+    link = WorkerLink(start.endpoint, start.token)
+    threading.Thread(target=_pass_back, args=(link, actor), name="pass-back", daemon=True).start()
+    _pass_on(link, actor)
 
 
 def _read_address(path: Path) -> str:
@@ -108,26 +106,28 @@ def _read_address(path: Path) -> str:
 
 
 def _pass_on(link: WorkerLink, actor: Any) -> None:
-    """Carry jobs and cancels to the actor and what it says to the daemon.
-
-    Raises:
-        RayActorError: the actor has ended.
-    """
-    said = actor.listen.remote()
-    run = 0
-    is_stopped = True
+    """Carry jobs and cancels to the actor, for ever."""
+    run, is_stopped = 0, True
     while True:
-        job = link.next_job(0.0)
-        if job is not None:
-            run, is_stopped = job[0].run, False
-            actor.take.remote(job[0], _arrays(job[1]))
+        work = link.next_job(_LOOK_S)
+        if work is not None:
+            job, payload = work
+            run, is_stopped = job.run, False
+            actor.take.remote(job, _arrays(payload))
         if not is_stopped and link.is_stopped(run):
             is_stopped = True
             actor.stop.remote(run)
-        if ray.wait([said], timeout=_LOOK_S)[0]:
-            for message, payload in ray.get(said):
+
+
+def _pass_back(link: WorkerLink, actor: Any) -> None:
+    """Carry what the actor says to the daemon, and end with the actor. The one thread that sends."""
+    try:
+        while True:
+            for message, payload in ray.get(actor.listen.remote()):
                 link.send(message, tuple(pixels.data for pixels in payload))
-            said = actor.listen.remote()
+    except RayError as error:
+        _log.error("%s", error)
+        os._exit(1)
 
 
 def _arrays(payload: Sequence[Bytes]) -> tuple[_Pixels, ...]:
