@@ -114,8 +114,9 @@ class ExecutorContract:
     def test_jobs_are_done_one_after_another_and_their_pixels_come_back(self, start):
         executor = start("echo")
         hear(executor, Ready)
-        large = (os.urandom(3_000_000), b"", os.urandom(5))
-        for run, payload in ((1, PIXELS), (2, large)):
+        large = (os.urandom(3_000_000), os.urandom(5))
+        with_nothing = (os.urandom(3_000_000), b"", os.urandom(5))
+        for run, payload in ((1, PIXELS), (2, large), (3, with_nothing), (4, large[::-1])):
             executor.run(run_job(run, variants=2), payload)
             (progress, *made, over), payloads = zip(*hear(executor, RunOver), strict=True)
             assert (progress.run, over) == (run, RunOver(run=run))

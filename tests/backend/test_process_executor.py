@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from overpaint_backend.executors.base import (
     Ready,
     RunOver,
     RunProgress,
+    RunVariant,
     WorkerGone,
     pack,
     unpack,
@@ -51,6 +53,30 @@ class TestProcessExecutor(ExecutorContract):
     def test_a_worker_gets_the_variables_of_its_device(self, start):
         executor = start("tells_its_settings", environ={"TOLD": "GPU-1"})
         assert hear(executor, RunOver)[-1][0].error.message == "600.0 GPU-1"
+
+    def test_a_worker_that_names_a_place_that_there_is_not_is_replaced(self, start):
+        assert isinstance(events_until(start("misplaces_its_results"), WorkerGone)[-1], WorkerGone)
+
+    @pytest.mark.skipif(
+        sys.platform != "linux", reason="other systems have no memory that nobody can shorten"
+    )
+    @pytest.mark.parametrize("length", [1000, 1 << 20, 16 << 20, 40 << 20])
+    @pytest.mark.parametrize("can_share", [True, False])
+    def test_pixels_lie_in_shared_memory_if_they_are_worth_it_and_fit(
+        self, start, monkeypatch, can_share, length
+    ):
+        if not can_share:
+            monkeypatch.setattr("overpaint_backend.executors.process._shared", lambda: None)
+        executor = start("echo")
+        hear(executor, Ready)
+        is_shared = can_share and 1 << 17 <= length <= 32 << 20
+        for run in range(1, 4):
+            pixels = (bytes([run]) * length, bytes([run, 7]))
+            executor.run(run_job(run, variants=3), pixels)
+            made = [payload for event, payload in hear(executor, RunOver) if isinstance(event, RunVariant)]
+            assert [tuple(map(bytes, payload)) for payload in made] == [pixels] * 3
+            assert [isinstance(payload[0].obj, mmap.mmap) for payload in made] == [is_shared] * 3
+            del made
 
     def test_the_reason_names_the_code_it_ended_with(self, start):
         assert "code 3" in events_until(start("fails_at_once"), WorkerGone)[-1].reason

@@ -6,7 +6,7 @@ import os
 import threading
 from dataclasses import replace
 
-from overpaint_backend.executors.base import Ready, RunOver, RunProgress, RunVariant, WorkerGone
+from overpaint_backend.executors.base import PixelsAt, Ready, RunOver, RunProgress, RunVariant, WorkerGone
 from overpaint_protocol.errors import EngineError
 from overpaint_protocol.messages import ErrorInfo
 
@@ -72,6 +72,13 @@ def fails_at_once(link, settings):
 
 def hangs(link, settings):
     """Never gets ready, and does not end."""
+    threading.Event().wait()
+
+
+def misplaces_its_results(link, settings):
+    """Says that pixels lie where the daemon's own are."""
+    link.send(READY)
+    link.send(PixelsAt(at=4096, lengths=(4096,)))
     threading.Event().wait()
 
 

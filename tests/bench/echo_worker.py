@@ -33,7 +33,7 @@ def main() -> None:
     """Serve the daemon until it closes standard input."""
     start = codec.from_plain(json.loads(sys.stdin.buffer.readline()), WorkerStart)
     exit_with(sys.stdin.buffer)
-    link = WorkerLink(start.endpoint, start.token)
+    link = WorkerLink(start.endpoint, start.token, start.shared)
     link.send(Ready(engines=(InvertEngine().info(),), broken_engines=()))
     while True:
         work = link.next_job(1.0)

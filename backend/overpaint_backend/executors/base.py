@@ -30,6 +30,7 @@ __all__ = [
     "EnginesChanged",
     "Executor",
     "Link",
+    "PixelsAt",
     "Ready",
     "Remark",
     "RunJob",
@@ -68,11 +69,15 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStart:
-    """What a worker reads from its standard input, as one line of JSON: the socket to connect to, and its settings."""
+    """What a worker reads from its standard input, as one line of JSON.
+
+    endpoint, token: of the socket to connect to. shared: its descriptor of the memory it shares with the daemon, see ``shared``.
+    """
 
     endpoint: str
     token: str
     settings: WorkerSettings
+    shared: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,23 @@ class StopRun:
     """Stop this run at the next step; nothing happens if it is over."""
 
     run: int
+
+
+# ---------------------------------------------------------------- both ways
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelsAt:
+    """The payload of the next message lies in memory that both share (see ``shared``).
+
+    at: where its first byte is. lengths: of its frames, in bytes; they lie one behind the other, aligned. room_start, room_end: where
+    the results of the run that is to begin may be laid down.
+    """
+
+    at: int
+    lengths: tuple[int, ...]
+    room_start: int = 0
+    room_end: int = 0
 
 
 # ---------------------------------------------------------------- worker to daemon
@@ -217,6 +239,7 @@ _MESSAGES: dict[bytes, type] = {
     for cls in (
         RunJob,
         StopRun,
+        PixelsAt,
         Ready,
         EnginesChanged,
         WorkerCondition,

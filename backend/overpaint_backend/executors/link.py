@@ -9,15 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import zmq
 
 from overpaint_protocol.pixels import Bytes
 
-from .base import RunJob, StopRun, pack, unpack
+from .base import PixelsAt, RunJob, StopRun, pack, unpack
+
+if TYPE_CHECKING:
+    from .shared import SharedByWorker
 
 __all__ = ["WorkerLink", "exit_with"]
 
@@ -29,11 +33,13 @@ class WorkerLink:
 
     Args:
         endpoint, token: the daemon's socket for this worker.
+        shared: the descriptor of the memory it shares with the daemon, if there is any.
     """
 
-    def __init__(self, endpoint: str, token: str) -> None:
+    def __init__(self, endpoint: str, token: str, shared: int | None = None) -> None:
+        self._shared = _shared(shared)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._jobs: queue.SimpleQueue[tuple[RunJob, tuple[Bytes, ...]]] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[PixelsAt | None, RunJob, tuple[Bytes, ...]]] = queue.SimpleQueue()
         self._stop_requests: set[int] = set()
         self._outside = self._context.socket(zmq.DEALER)
         self._outside.setsockopt(zmq.LINGER, 0)
@@ -52,14 +58,21 @@ class WorkerLink:
 
     def send(self, message: object, payload: Sequence[Bytes] = ()) -> None:
         """Say something to the daemon. For one thread and no other."""
+        placed = None if self._shared is None or not payload else self._shared.place(payload)
+        if placed is not None:
+            self._sender.send_multipart(pack(placed))
+            payload = ()
         self._sender.send_multipart(pack(message, payload), copy=False)
 
     def next_job(self, timeout_s: float) -> tuple[RunJob, tuple[Bytes, ...]] | None:
         """Wait for a job and its pixels, up to ``timeout_s``; None if none came. For the main thread."""
         try:
-            return self._jobs.get(timeout=timeout_s)
+            pixels, job, payload = self._jobs.get(timeout=timeout_s)
         except queue.Empty:
             return None
+        if self._shared is not None:
+            payload = self._shared.begin(pixels) or payload
+        return job, payload
 
     def is_stopped(self, run: int) -> bool:
         """Whether the daemon does not want ``run`` any more."""
@@ -69,6 +82,7 @@ class WorkerLink:
         poller = zmq.Poller()
         poller.register(self._outside, zmq.POLLIN)
         poller.register(self._inside, zmq.POLLIN)
+        pixels: PixelsAt | None = None
         while True:
             ready = dict(poller.poll())
             if self._inside in ready:
@@ -76,10 +90,21 @@ class WorkerLink:
             if self._outside in ready:
                 frames = self._outside.recv_multipart(copy=False)
                 message, payload = unpack([frame.buffer for frame in frames])
-                if isinstance(message, RunJob):
-                    self._jobs.put((message, payload))
+                if isinstance(message, PixelsAt):
+                    pixels = message
+                elif isinstance(message, RunJob):
+                    self._jobs.put((pixels, message, payload))
+                    pixels = None
                 elif isinstance(message, StopRun):
                     self._stop_requests.add(message.run)
+
+
+def _shared(descriptor: int | None) -> SharedByWorker | None:
+    if sys.platform != "linux" or descriptor is None:
+        return None
+    from .shared import SharedByWorker  # needs a module that other systems lack
+
+    return SharedByWorker(descriptor)
 
 
 def exit_with(stream: IO[bytes]) -> None:

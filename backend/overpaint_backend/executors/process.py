@@ -13,15 +13,16 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import zmq
 
 from overpaint_protocol import codec
-from overpaint_protocol.errors import OverpaintError
+from overpaint_protocol.errors import OverpaintError, ProtocolError
 from overpaint_protocol.pixels import Bytes
 
 from .base import (
+    PixelsAt,
     Ready,
     RunJob,
     StopRun,
@@ -32,6 +33,9 @@ from .base import (
     pack,
     unpack,
 )
+
+if TYPE_CHECKING:
+    from .shared import SharedByDaemon
 
 __all__ = ["ProcessExecutor", "copy_to_log"]
 
@@ -54,6 +58,9 @@ class _Worker:
     socket: zmq.Socket[bytes]
     started_at: float
     socket_path: Path | None
+    shared: SharedByDaemon | None
+    taken: tuple[Bytes, ...] = ()
+    """What the last message said of the payload of the next."""
     is_ready: bool = False
     is_killed: bool = False
 
@@ -141,6 +148,11 @@ class ProcessExecutor:
 
     def run(self, job: RunJob, payload: Sequence[Bytes]) -> None:
         """Hand a job to a worker that said Ready and is not running any."""
+        shared = None if self._worker is None else self._worker.shared
+        placed = None if shared is None else shared.place(payload)
+        if placed is not None:
+            self._send(pack(placed))
+            payload = ()
         self._send(pack(job, payload))
 
     def cancel(self, run: int) -> None:
@@ -177,6 +189,7 @@ class ProcessExecutor:
         self._authorize(self._name, token)
         # DEALER rather than PAIR: a peer that fails the handshake must not take the only place.
         socket = self._context.socket(zmq.DEALER)
+        shared = _shared()
         try:
             socket.setsockopt(zmq.LINGER, 0)
             # No bound: one job at a time is under way, and its pictures are counted elsewhere.
@@ -186,12 +199,20 @@ class ProcessExecutor:
             socket.setsockopt_string(zmq.ZAP_DOMAIN, self._name)
             socket.bind("tcp://127.0.0.1:*" if path is None else f"ipc://{path}")
             endpoint = socket.getsockopt_string(zmq.LAST_ENDPOINT)
-            process = self._spawn(WorkerStart(endpoint=endpoint, token=token, settings=self._worker_settings))
+            start = WorkerStart(
+                endpoint=endpoint,
+                token=token,
+                settings=self._worker_settings,
+                shared=None if shared is None else shared.descriptor,
+            )
+            process = self._spawn(start)
         except BaseException:
             _close_socket(socket, path)
+            if shared is not None:
+                shared.close()
             raise
         _log.info("worker %d started as %s", process.pid, self._name)
-        return _Worker(process, socket, now, path)
+        return _Worker(process, socket, now, path, shared)
 
     def _spawn(self, start: WorkerStart) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -203,6 +224,7 @@ class ProcessExecutor:
             start_new_session=True,
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
             env={**os.environ, **self._environ, "PYTHONUNBUFFERED": "1"},
+            pass_fds=() if start.shared is None else (start.shared,),
         )
         assert process.stdin is not None and process.stdout is not None  # noqa: S101 - asked for above
         threading.Thread(target=copy_to_log, args=(process.stdout,), name="worker-log", daemon=True).start()
@@ -228,6 +250,8 @@ class ProcessExecutor:
     def _close(self, worker: _Worker) -> None:
         self._close_input(worker)
         _close_socket(worker.socket, worker.socket_path)
+        if worker.shared is not None:
+            worker.shared.close()
 
     @staticmethod
     def _close_input(worker: _Worker) -> None:
@@ -252,15 +276,38 @@ class ProcessExecutor:
                 break
             try:
                 message, payload = unpack([frame.buffer for frame in frames])
+                if isinstance(message, PixelsAt):
+                    worker.taken = _take(worker, message)
+                    continue
             except OverpaintError:
                 _log.exception("worker %d is not understood and gets replaced", worker.process.pid)
                 worker.process.kill()
                 break
+            payload, worker.taken = worker.taken or payload, ()
             if isinstance(message, Ready):
                 worker.is_ready = True
             if isinstance(message, WorkerEvent):
                 events.append((message, payload))
         return events
+
+
+def _shared() -> SharedByDaemon | None:
+    """Memory to share with a worker, where there is such."""
+    if sys.platform != "linux":
+        return None
+    from .shared import SharedByDaemon  # needs a module that other systems lack
+
+    try:
+        return SharedByDaemon()
+    except OSError as error:
+        _log.info("no memory is shared with the worker: %s", error)
+        return None
+
+
+def _take(worker: _Worker, pixels: PixelsAt) -> tuple[Bytes, ...]:
+    if worker.shared is None:
+        raise ProtocolError("The worker shares pixels in memory that there is not.")
+    return worker.shared.take(pixels)
 
 
 def _close_socket(socket: zmq.Socket[bytes], path: Path | None) -> None:

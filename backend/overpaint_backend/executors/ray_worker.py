@@ -91,7 +91,7 @@ def main(serve: Serve = _serve_with_engines) -> None:
     # 0 CPUs: it is the devices that are shared out, and what an engine does beside them nobody can tell.
     options = {"num_cpus": 0, "num_gpus": int(share * _SHARES) / _SHARES, "scheduling_strategy": "SPREAD"}
     actor = _Actor.options(**options).remote(serve, start.settings, PRODUCT_VERSION)
-    link = WorkerLink(start.endpoint, start.token)
+    link = WorkerLink(start.endpoint, start.token, start.shared)
     threading.Thread(target=_pass_back, args=(link, actor), name="pass-back", daemon=True).start()
     _pass_on(link, actor)
 

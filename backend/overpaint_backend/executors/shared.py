@@ -1,0 +1,158 @@
+"""Memory that daemon and worker share for pixels, where the system has a kind that nobody can shorten: Linux.
+
+A socket copies pixels twice and takes fresh memory for them on either side. Here each is copied once, into memory that is
+there from the job before. What has no room goes by the socket, as everything does on other systems.
+
+The daemon makes the memory, and the worker has it as a descriptor from birth. It is sealed, so that nobody can shorten it under
+a reader; what a worker says of its contents is held against its size. Both write to it as to a file, so that a system
+without memory to spare says so rather than ending the process. The first part is the daemon's to write,
+before a run begins; the rest is the worker's, in the room that the daemon names for each run. A result is not copied out
+again: clients and the disk read it where it lies, and its place is free once the last of them has let go of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import weakref
+from collections.abc import Sequence
+
+from overpaint_protocol.errors import DaemonError, ProtocolError
+from overpaint_protocol.pixels import Bytes
+
+from .base import PixelsAt
+
+__all__ = ["SharedByDaemon", "SharedByWorker"]
+
+_JOB_BYTES = 32 << 20
+"""Most pixels of a job: copying more would keep the daemon's loop from others for too long."""
+_RESULT_BYTES = 64 << 20
+_ALL_BYTES = _JOB_BYTES + _RESULT_BYTES
+_ALIGNMENT = 64
+"""Every frame begins at a multiple of it, as memory of its own would: arrays of any type lie over frames."""
+_LEAST_BYTES = 128 << 10
+"""Fewer are as quick by the socket."""
+
+
+class SharedByDaemon:
+    """The daemon's side: makes the memory, and says where in it what may be.
+
+    Raises:
+        OSError: there is none.
+    """
+
+    def __init__(self) -> None:
+        self.descriptor = os.memfd_create("overpaint-pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.descriptor, _ALL_BYTES)
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
+        except OSError:
+            os.close(self.descriptor)
+            raise
+        self._held: dict[int, int] = {}
+
+    def place(self, frames: Sequence[Bytes]) -> PixelsAt | None:
+        """Lay a job's pixels down, if they fit, and name the room for its results. Only while no run is under way."""
+        lengths = _write(self.descriptor, frames, 0, _JOB_BYTES)
+        start, end = self._room()
+        return PixelsAt(at=0, lengths=lengths, room_start=start, room_end=end) if lengths else None
+
+    def take(self, pixels: PixelsAt) -> tuple[Bytes, ...]:
+        """What the worker has laid down; its place is held until nothing refers to it.
+
+        Raises:
+            ProtocolError: there is no such place.
+            DaemonError: the system does not let it be read, for want of memory or descriptors.
+        """
+        *starts, length = _starts(pixels.lengths)
+        is_inside = pixels.at >= _JOB_BYTES and pixels.at + length <= _ALL_BYTES
+        is_place = pixels.at % mmap.ALLOCATIONGRANULARITY == 0 and min(pixels.lengths, default=0) > 0
+        if not (is_inside and is_place):
+            raise ProtocolError("The worker named a place for pixels that there is not.")
+        try:
+            place = mmap.mmap(self.descriptor, length, prot=mmap.PROT_READ, offset=pixels.at)
+        except OSError as error:
+            raise DaemonError(
+                "The system has no room for more results at once.", detail=str(error)
+            ) from error
+        self._held[pixels.at] = pixels.at + length
+        weakref.finalize(place, self._held.pop, pixels.at, None).atexit = False
+        view = memoryview(place)
+        return tuple(view[at : at + size] for at, size in zip(starts, pixels.lengths, strict=True))
+
+    def close(self) -> None:
+        """Let go of the memory; results that somebody refers to stay."""
+        os.close(self.descriptor)
+
+    def _room(self) -> tuple[int, int]:
+        """The largest part for results that nobody refers to."""
+        start, best = _JOB_BYTES, (_JOB_BYTES, _JOB_BYTES)
+        for held_start, held_end in (*sorted(self._held.copy().items()), (_ALL_BYTES, _ALL_BYTES)):
+            best = max(best, (start, held_start), key=lambda room: room[1] - room[0])
+            start = max(start, _page_end(held_end))
+        return best
+
+
+class SharedByWorker:
+    """The worker's side.
+
+    Args:
+        descriptor: what it was born with.
+
+    Raises:
+        OSError: it cannot be used.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        os.set_inheritable(descriptor, False)
+        self._jobs = memoryview(mmap.mmap(descriptor, _JOB_BYTES, prot=mmap.PROT_READ))
+        self._room = (0, 0)
+
+    def begin(self, pixels: PixelsAt | None) -> tuple[Bytes, ...]:
+        """The pixels of a job that is to be run; its results are laid down in its room. None: all comes and goes by the socket."""
+        if pixels is None:
+            self._room = (0, 0)
+            return ()
+        self._room = pixels.room_start, pixels.room_end
+        *starts, _ = _starts(pixels.lengths)
+        return tuple(self._jobs[at : at + size] for at, size in zip(starts, pixels.lengths, strict=True))
+
+    def place(self, frames: Sequence[Bytes]) -> PixelsAt | None:
+        """Lay a result down, if there is room."""
+        start, end = self._room
+        lengths = _write(self._descriptor, frames, start, end)
+        if not lengths:
+            return None
+        self._room = _page_end(start + _starts(lengths)[-1]), end
+        return PixelsAt(at=start, lengths=lengths)
+
+
+def _write(descriptor: int, frames: Sequence[Bytes], start: int, end: int) -> tuple[int, ...]:
+    """Lay ``frames`` down from ``start`` on; returns their lengths, none of any if that is not worth it or cannot be done."""
+    lengths = tuple(memoryview(frame).nbytes for frame in frames)
+    *starts, length = _starts(lengths)
+    if not _LEAST_BYTES <= length <= end - start or min(lengths) == 0:
+        return ()
+    try:
+        for frame, at, size in zip(frames, starts, lengths, strict=True):
+            if os.pwrite(descriptor, frame, start + at) < size:
+                return ()
+    except OSError:  # no memory; the socket has a way to wait for it
+        return ()
+    return lengths
+
+
+def _starts(lengths: Sequence[int]) -> list[int]:
+    """Where each of frames of these lengths begins, counted from the first, and where the last ends."""
+    starts, end = [0], 0
+    for length in lengths:
+        end = starts[-1] + length
+        starts.append(-(-end // _ALIGNMENT) * _ALIGNMENT)
+    return [*starts[:-1], end]
+
+
+def _page_end(at: int) -> int:
+    return -(-at // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY

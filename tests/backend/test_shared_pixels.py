@@ -1,0 +1,163 @@
+"""Memory shared between daemon and worker: what is laid down is what is read, held while it is read, and never pulled away."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+
+import numpy as np
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("other systems have no memory that nobody can shorten", allow_module_level=True)
+
+import resource
+
+from overpaint_backend.executors.base import PixelsAt
+from overpaint_backend.executors.shared import SharedByDaemon, SharedByWorker
+from overpaint_protocol.errors import DaemonError, ProtocolError
+
+MIB = 1 << 20
+JOB_BYTES, ALL_BYTES = 32 * MIB, 96 * MIB
+
+
+@pytest.fixture
+def daemon():
+    daemon = SharedByDaemon()
+    yield daemon
+    daemon.close()
+
+
+@pytest.fixture
+def worker(daemon):
+    return SharedByWorker(daemon.descriptor)
+
+
+@pytest.fixture
+def begin(daemon, worker):
+    """A run begins; its own pixels do not matter."""
+    return lambda: worker.begin(daemon.place(frames(MIB)))
+
+
+def frames(*lengths, seed=1):
+    chance = random.Random(seed)
+    return tuple(chance.randbytes(length) for length in lengths)
+
+
+def test_a_jobs_pixels_and_its_results_are_what_was_laid_down(daemon, worker):
+    pixels = frames(MIB, 5000, 3)
+    assert tuple(map(bytes, worker.begin(daemon.place(pixels)))) == pixels
+    first, second = frames(2 * MIB + 1, 7, seed=2), frames(MIB, seed=3)
+    taken = [daemon.take(worker.place(result)) for result in (first, second)]
+    assert [tuple(map(bytes, result)) for result in taken] == [first, second]
+
+
+def test_every_frame_is_aligned_for_arrays_of_any_type(daemon, worker):
+    pixels = frames(MIB + 1, 3, 64, 5000)
+    for there in (worker.begin(daemon.place(pixels)), daemon.take(worker.place(pixels))):
+        assert [np.frombuffer(frame, np.uint8).ctypes.data % 64 for frame in there] == [0, 0, 0, 0]
+
+
+def test_a_result_is_held_while_anything_refers_to_it_and_its_place_is_used_again(daemon, worker, begin):
+    result, other = frames(MIB, seed=1), frames(MIB, seed=2)
+    begin()
+    first_place = worker.place(result)
+    taken = daemon.take(first_place)
+    part = taken[0][10:20]
+    del taken
+    begin()
+    second_place = worker.place(other)
+    assert second_place.at > first_place.at
+    assert part == result[0][10:20]
+    del part
+    begin()
+    assert worker.place(other).at == first_place.at
+
+
+def test_the_largest_part_that_is_free_is_the_room(daemon, worker, begin):
+    begin()
+    taken = [daemon.take(worker.place(frames(20 * MIB))) for _ in range(3)]
+    assert worker.place(frames(5 * MIB)) is None
+    del taken[1]
+    placed = daemon.place(frames(MIB))
+    assert (placed.room_start, placed.room_end) == (JOB_BYTES + 20 * MIB, JOB_BYTES + 40 * MIB)
+
+
+@pytest.mark.parametrize("lengths", [(1000,), (JOB_BYTES, 1), (MIB, 0)], ids=["little", "too much", "empty"])
+def test_what_is_not_worth_it_or_has_no_room_goes_by_the_socket(daemon, worker, begin, lengths):
+    begin()
+    assert daemon.place(frames(*lengths)) is None
+    assert worker.begin(None) == ()
+    assert worker.place(frames(MIB)) is None, "there is no room without a place"
+
+
+@pytest.mark.parametrize("how", ["refused", "short"])
+def test_without_memory_to_spare_it_goes_by_the_socket(daemon, worker, begin, monkeypatch, how):
+    begin()
+
+    def pwrite(*_):
+        if how == "refused":
+            raise OSError(28, "No space left on device")
+        return 5
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    assert daemon.place(frames(MIB)) is None
+    assert worker.place(frames(MIB)) is None
+
+
+def test_nobody_can_shorten_it_under_a_reader(daemon, worker, begin):
+    result = frames(MIB)
+    begin()
+    taken = daemon.take(worker.place(result))
+    for length in (0, MIB, 2 * ALL_BYTES):
+        with pytest.raises(PermissionError):
+            os.ftruncate(daemon.descriptor, length)
+    assert bytes(taken[0]) == result[0]
+    with pytest.raises(TypeError):
+        taken[0][0] = 1
+
+
+@pytest.mark.parametrize(
+    ("at", "lengths"),
+    [
+        (0, (MIB,)),
+        (JOB_BYTES - 4096, (MIB,)),
+        (JOB_BYTES + 1, (MIB,)),
+        (ALL_BYTES - 4096, (4097,)),
+        (ALL_BYTES, (1,)),
+        (2**62, (MIB,)),
+        (-4096, (MIB,)),
+        (JOB_BYTES, ()),
+        (JOB_BYTES, (MIB, 0)),
+        (JOB_BYTES, (2 * MIB, -MIB)),
+        (JOB_BYTES, (2**62,)),
+    ],
+)
+def test_a_place_that_there_is_not_is_refused(daemon, at, lengths):
+    with pytest.raises(ProtocolError):
+        daemon.take(PixelsAt(at=at, lengths=lengths))
+
+
+def test_a_system_without_descriptors_is_told(daemon, worker, begin):
+    begin()
+    placed = worker.place(frames(MIB))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(DaemonError):
+            daemon.take(placed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert daemon.take(placed)
+
+
+def test_results_outlive_the_worker_and_its_memory():
+    daemon = SharedByDaemon()
+    worker = SharedByWorker(daemon.descriptor)
+    result = frames(MIB)
+    worker.begin(daemon.place(result))
+    taken = daemon.take(worker.place(result))
+    daemon.close()
+    del daemon, worker
+    assert bytes(taken[0]) == result[0]
