@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+from pathlib import Path
 
+import psutil
 import pytest
-from tests.integration.daemon_process import DaemonProcess, wait_until
+from tests.integration.daemon_process import WAIT_S, DaemonProcess, wait_until
 
 from overpaint_protocol.messages import CancelJob, DaemonReport, InspectDaemon, JobDone, JobState, JobVariant
 
@@ -28,7 +30,7 @@ def report_with(client, *worker_states: str) -> DaemonReport:
         report = client.ask(InspectDaemon())
         return sorted(worker.state for worker in report.workers) == sorted(worker_states) and report
 
-    return wait_until(look, f"the workers are {worker_states}")
+    return wait_until(look, f"the workers are {worker_states}", 3 * WAIT_S)  # Ray takes its time to start
 
 
 def test_two_jobs_run_at_once_and_a_third_waits_for_two(daemon):
@@ -58,3 +60,21 @@ def test_the_job_of_a_killed_worker_goes_on_with_the_other(daemon):
     after = report_with(client, "idle", "idle")
     restarts = [new.restarts - old.restarts for old, new in zip(before.workers, after.workers, strict=True)]
     assert restarts[busy] == sum(restarts) == 1
+
+
+def test_a_killed_daemon_leaves_nothing_of_ray(tmp_path):
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    environ = {"PYTHONWARNINGS": "default", "TMPDIR": str(long)}
+    with DaemonProcess.start(tmp_path, environ=environ, ray="") as daemon:
+        report_with(daemon.client(), "idle")
+        processes = psutil.Process(daemon.process.pid).children(recursive=True)
+        assert {"gcs_server", "raylet"} <= {process.name() for process in processes}
+        (folder,) = {
+            Path(process.cmdline()[-1]) for process in processes if "import head" in str(process.cmdline())
+        }
+        assert folder.stat().st_mode & 0o777 == 0o700
+        daemon.process.kill()
+        _, alive = psutil.wait_procs(processes, WAIT_S)
+        assert alive == []
+        assert not folder.exists()

@@ -47,6 +47,9 @@ _LOOPBACK = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 
+_FOLDERS = "/tmp" if os.name == "posix" else None  # noqa: S108 - for a folder that is ours alone
+"""Where Ray's files go: the names of its sockets have a limit, which the temporary folders of macOS reach."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -109,9 +112,7 @@ class RayCluster:
         if self._head is not None:
             _log.warning("Ray ended with code %d and is started again", self._head.returncode)
             self._clear()
-        self._folder = tempfile.mkdtemp(
-            prefix="overpaint-ray-"
-        )  # short, for the names of sockets have a limit
+        self._folder = tempfile.mkdtemp(prefix="overpaint-ray-", dir=_FOLDERS)
         self._head = subprocess.Popen(
             [sys.executable, "-c", _HEAD_PROGRAM, str(self.address_path), self._folder],
             stdin=subprocess.PIPE,
