@@ -68,6 +68,7 @@ class _Daemon:
         self._settings = settings
         self._next_tick = 0.0
         self._watched: tuple[zmq.Poller, tuple[zmq.Socket[bytes] | None, ...]] | None = None
+        self._freed_memory = FreedMemory(lambda give_back: self._archive.submit_last(give_back))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._allowed = AllowList(settings.allowed_path)
         self._entrance = Entrance(self._context, settings, self._allowed)
@@ -82,7 +83,6 @@ class _Daemon:
         self._metrics = metrics
         self._published_at = float("-inf")
         self._archive = Archive(str(settings.jobs_dir))
-        self._freed_memory = FreedMemory(self._archive.submit_last)
         self._keeper = Keeper(settings.jobs_dir, self._archive)
         self._stories = StoryBook(settings.stories_path, settings.keep_s)
         self._service = Service(
@@ -166,7 +166,6 @@ class _Daemon:
         now = time.monotonic()
         router.end_endless(now)
         for peer in router.take_gone():
-            self._freed_memory.use()  # what had come of its message
             self._service.on_gone(peer, now)
         is_due = now >= self._next_tick
         for worker, executor in enumerate(self._executors):

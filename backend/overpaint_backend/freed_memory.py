@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["FreedMemory"]
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of ``mallopt``, from malloc.h."""
 _KEPT_BYTES = 256 << 20
 _HEAP_BYTES = 32 << 20
@@ -22,7 +22,7 @@ _FRAMES_WITHOUT_PIXELS = 3
 
 
 class FreedMemory:
-    """One for the process, made before pictures come.
+    """One for the process, made before its threads.
 
     Args:
         give_back_on: has something called where it keeps nobody waiting.
@@ -31,17 +31,19 @@ class FreedMemory:
     def __init__(self, give_back_on: Callable[[Callable[[], object]], object]) -> None:
         self._give_back_on = give_back_on
         self._is_used = False
-        self._used_at: float | None = None
+        self._quiet_since: float | None = None
         self._trim: Callable[[int], int] | None = None
         if sys.platform == "linux":
             library = ctypes.CDLL(None)
             if hasattr(library, "mallopt") and hasattr(library, "malloc_trim"):
+                # Only of the first heap is all given back that is free: further threads are not to have their own.
+                library.mallopt(_ARENA_MAX, 1)
                 library.mallopt(_MMAP_THRESHOLD, _HEAP_BYTES)
                 library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
                 self._trim = library.malloc_trim
 
     def use(self) -> None:
-        """Pictures are under way, or what was may just have left its memory."""
+        """Pictures are under way."""
         self._is_used = True
 
     def saw(self, frames: Sequence[object]) -> None:
@@ -50,11 +52,14 @@ class FreedMemory:
             self.use()
 
     def look(self, now: float) -> None:
-        """Call now and then. now: in seconds of a monotonic clock."""
-        if self._is_used:
-            self._is_used, self._used_at = False, now
-        elif self._used_at is not None and now - self._used_at >= _QUIET_S:
-            self._used_at = None
+        """Call now and then. now: in seconds of a monotonic clock.
+
+        Without use memory is given back every so often, for what comes of a message that never gets whole is seen by nobody.
+        """
+        if self._is_used or self._quiet_since is None:
+            self._is_used, self._quiet_since = False, now
+        elif now - self._quiet_since >= _QUIET_S:
+            self._quiet_since = now
             self._give_back_on(self.give_back)
 
     def give_back(self) -> None:

@@ -66,13 +66,13 @@ class _Relay:
         self._address = address
         self._key = key
         self._say = say
+        self._freed_memory = FreedMemory(lambda give_back: give_back())
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._entrance = Entrance(self._context, settings)
         self._watch = Watch(self._context, address, key)
         self._bridges: dict[bytes, Bridge] = {}
         self._ended: set[bytes] = set()
         self._next_id = framing.message_ids()
-        self._freed_memory = FreedMemory(lambda give_back: give_back())
         self._is_stopping = False
 
     def serve(self) -> None:
@@ -132,7 +132,6 @@ class _Relay:
             for incoming in router.receive():
                 self._on_message(incoming)
         for peer in router.take_gone():
-            self._freed_memory.use()
             self._ended.discard(peer)
             self._drop(peer)
         self._freed_memory.look(time.monotonic())
