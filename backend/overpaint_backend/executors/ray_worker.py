@@ -16,6 +16,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,9 +122,14 @@ def _pass_on(link: WorkerLink, actor: Any) -> None:
 
 def _pass_back(link: WorkerLink, actor: Any) -> None:
     """Carry what the actor says to the daemon, and end with the actor. The one thread that sends."""
+    # One call waits behind the other, so that what is said while a return travels does not wait for the next call to arrive. The
+    # actor has one thread for them: they are carried out, and their returns read, in their order.
+    calls = deque([actor.listen.remote(), actor.listen.remote()])
     try:
         while True:
-            for message, payload in ray.get(actor.listen.remote()):
+            said = ray.get(calls.popleft())
+            calls.append(actor.listen.remote())
+            for message, payload in said:
                 link.send(message, tuple(pixels.data for pixels in payload))
     except RayError as error:
         _log.error("%s", error)
