@@ -213,7 +213,7 @@ def test_soft_paint_becomes_the_truth(engine, edges):
 
 
 def soft_in_8_bits(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    return np.rint(blur(truth, 1.0) * 255) / np.float32(255)
+    return (np.rint(blur(truth, 1.0) * 255) / np.float32(255)).astype(np.float32)
 
 
 def soft_and_dark(truth: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
