@@ -11,6 +11,7 @@ import threading
 import zlib
 
 import pytest
+from tests.backend.keepers import SteppedDisk
 from tests.backend.scripted_daemon import pixels, submit, variant
 
 from overpaint_backend.durability.archive import Archive, explain
@@ -309,6 +310,49 @@ def archive():
     archive = Archive("/a/folder")
     yield archive
     archive.close(30)
+
+
+@pytest.fixture(params=["archive", "stepped"])
+def disk(request, archive):
+    """Both kinds of DiskWork, and a function that has all of its work done: tests use the second in the place of the first."""
+    if request.param == "archive":
+        return archive, lambda: archive.close(30)
+    stepped = SteppedDisk(is_prompt=False)
+    return stepped, stepped.finish
+
+
+def test_any_disk_works_in_order_and_flushes_before_it_tells(disk):
+    work, finish = disk
+    did = []
+    for name in ("one", "two"):
+        work.submit(
+            lambda name=name: did.append(name) or name,
+            lambda outcome: did.append(f"told {outcome}"),
+            lambda: did.append("flush"),
+        )
+    work.submit(lambda: did.append("three"))
+    work.submit_last(lambda: did.append("last"))
+    assert did == []
+    finish()
+    places = {what: place for place, what in enumerate(did)}
+    assert places["one"] < places["two"] < places["three"] < places["last"]
+    assert places["one"] < did.index("flush") < places["told one"] < places["told two"]
+    assert places["two"] < places["flush"] < places["told two"]
+
+
+def test_any_disk_tells_of_a_failure_in_a_sentence_and_goes_on(disk):
+    work, finish = disk
+    heard = []
+
+    def fail():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    work.submit(fail, heard.append)
+    work.submit(lambda: "done", heard.append, fail)
+    work.submit(lambda: "done", heard.append)
+    finish()
+    assert [type(outcome) for outcome in heard] == [CapacityError, CapacityError, str]
+    assert "is full" in heard[0].message and "is full" in heard[1].message
 
 
 def test_work_is_done_elsewhere_in_order_and_what_follows_here_in_order(archive):

@@ -97,9 +97,8 @@ def test_a_perfect_engine_gives_the_truth_back(pixel_format: PixelFormat, name: 
     difference = np.abs(painted - expected)
     if pixel_format.is_float:
         size = np.abs(expected)
-        if (
-            name == "Adobe RGB"
-        ):  # a bare power: in float32 a dark component is as sure as the bright ones beside it
+        if name == "Adobe RGB":
+            # A bare power: in float32 a dark component is as sure as the bright ones beside it.
             size = size.max(axis=-1, keepdims=True)
         assert (difference <= 1e-3 * np.maximum(size, 0.1)).all()
     elif name == "Adobe RGB":

@@ -26,7 +26,7 @@ def _group(item: pytest.Item) -> str:
     """Tests that share an editor, and so one worker of pytest: those of a file in one root, or those with models."""
     if "model_daemon" in getattr(item, "fixturenames", ()):
         return item.path.stem
-    return f"{item.path.stem}-{item.callspec.params['editor_root']}"  # pyright: ignore[reportAttributeAccessIssue]
+    return f"{item.path.stem}-{item.callspec.params['editor_root']}"
 
 
 @pytest.fixture(scope="session", params=["trixie", "sid"])

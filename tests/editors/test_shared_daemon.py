@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from tests.backend.test_lineup import PATIENCE
 from tests.editors.driving import ANSWER_S, EditorRoot, KritaDriver, fresh_driver, new_home, short_folder
@@ -192,3 +193,20 @@ def check_waits(turns: list[Turn]) -> None:
         for other in editors - {job.editor}:
             allowed_s = PATIENCE * (had_s[job.editor] + job.took_s) + longest_s[other]
             assert had_s[other] <= allowed_s, (job, other, had_s)
+
+
+@pytest.mark.parametrize("is_fair", [True, False], ids=["by shares", "first come, first served"])
+def test_waiting_for_all_of_another_editors_jobs_is_noticed(is_fair: bool) -> None:
+    """Krita asks for ten jobs of a second at once, the others for one of a fifth each, half a second later."""
+    began_s = [number + (0.4 if is_fair and number else 0.0) for number in range(10)]
+    krita = [Turn("krita", 0.0, at_s, at_s + 1.0) for at_s in began_s]
+    at_s = 1.0 if is_fair else 10.0
+    others = [
+        Turn(name, 0.5, at_s + 0.2 * place, at_s + 0.2 * (place + 1))
+        for place, name in enumerate(("gimp", "cli"))
+    ]
+    if is_fair:
+        check_waits(krita + others)
+    else:
+        with pytest.raises(AssertionError):
+            check_waits(krita + others)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket as sockets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from overpaint_backend.config import DaemonSettings
@@ -120,10 +120,10 @@ class HalfMessages:
             return "a message that stopped in its middle"
         return ""
 
-    def _beyond_the_sums(self, leaving: Iterable[int]) -> dict[int, str]:
+    def _beyond_the_sums(self, leaving: Collection[int]) -> dict[int, str]:
         """The largest messages of those principals, and of all, whose messages together are too much."""
         settings = self._settings
-        halves = {d: s for d, s in self._streams.items() if s.half_bytes and d not in set(leaving)}
+        halves = {d: s for d, s in self._streams.items() if s.half_bytes and d not in leaving}
         groups: dict[str, tuple[int, list[int]]] = {
             principal: (
                 settings.max_principal_held_bytes,

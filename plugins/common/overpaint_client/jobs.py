@@ -122,9 +122,8 @@ class Job:
     is_replaced: bool = False
 
     def __post_init__(self) -> None:
-        self.title = _one_line(
-            self.title, _MAX_TITLE_CHARS
-        )  # it is the document's word, and stands in our sentences
+        # It is the document's word, and stands in our sentences.
+        self.title = _one_line(self.title, _MAX_TITLE_CHARS)
 
     @property
     def margins(self) -> Margins | None:
