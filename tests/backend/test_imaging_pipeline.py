@@ -1,11 +1,13 @@
 """The layer of a fill: only the selection changes, exactly as much as it says."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from tests.backend import icc
 
 from overpaint_backend.engines.base import Cancelled, Device, FillResult
@@ -82,6 +84,7 @@ def job_for(
     color=ColorSpace.SRGB,
     operation=None,
     edges=PROTECTED,
+    profile=None,
 ):
     return FillJob(
         canvas=EVERYTHING.size,
@@ -91,6 +94,7 @@ def job_for(
         image_size=EVERYTHING.size,
         pixel_format=pixel_format,
         color=color,
+        profile=profile,
         mask_bands=None if selection is None else (selection.tobytes(),),
         seed=0,
         edges=edges,
@@ -285,6 +289,20 @@ def test_previews_show_the_fill_in_its_place():
     assert preview is not None
     assert preview.size == EVERYTHING.size
     assert backdrop.show(np.zeros((4, 5, 3), np.float32), 0) is None
+
+
+def test_previews_have_the_colors_of_a_display():
+    profile = icc.rgb_profile(icc.ADOBE_COLORANTS, icc.gamma(563 / 256))
+    job = job_for(document(PixelFormat.RGBA8), mark(np.s_[2:9, 3:9]), color=ColorSpace.ICC, profile=profile)
+    shown = []
+    for own_primaries in (False, True):
+        prepared = prepare(job, own_primaries=own_primaries)
+        preview = preview_backdrop(prepared).show(prepared.request.image, 50_000)
+        assert preview is not None
+        shown.append(np.asarray(Image.open(io.BytesIO(preview.jpeg)), np.int16))
+    assert np.abs(shown[0] - shown[1]).max() <= 2
+    as_numbers = document(PixelFormat.RGBA8)[..., :3].astype(np.int16)
+    assert np.abs(shown[0] - as_numbers).max() > 20
 
 
 @pytest.mark.parametrize("selection", [mark(np.s_[0:0, 0:0]), None])

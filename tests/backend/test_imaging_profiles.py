@@ -92,6 +92,21 @@ def test_a_wider_gamut_lies_outside_0_to_1():
     assert working[0, 0] == pytest.approx([-0.512, 1.018, -0.311], abs=2e-3)
 
 
+@pytest.mark.parametrize("name", [*RGB_PROFILES])
+def test_with_its_own_primaries_a_color_is_shown_as_the_same(name: str):
+    profile, values = RGB_PROFILES[name], noise(3)
+    own = conversion(ColorSpace.ICC, profile, 3, own_primaries=True)
+    shown = own.to_display(own.to_working(values))
+    assert shown == pytest.approx(conversion(ColorSpace.ICC, profile, 3).to_working(values), abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["Adobe RGB", "Display-P3", "ProPhoto"])
+def test_with_its_own_primaries_no_color_lies_outside_0_to_1(name: str):
+    green = np.array([[[0, 1, 0]]], np.float32)
+    own = conversion(ColorSpace.ICC, RGB_PROFILES[name], 3, own_primaries=True).to_working(green)
+    assert own == pytest.approx(green, abs=1e-6)
+
+
 def test_grey_has_its_curve():
     gray = conversion(ColorSpace.ICC, GRAY_GAMMA, 1).to_working(np.full((1, 1, 1), 0.5, np.float32))
     assert gray.shape == (1, 1, 3)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ __all__ = [
     "MakeRoom",
     "OnStep",
     "OperationName",
+    "OwnPrimariesEngine",
     "Saving",
     "Step",
     "ThriftySession",
@@ -69,8 +70,8 @@ class Device:
 class FillRequest:
     """One picture to paint in. The engine must not write to the arrays.
 
-    image: (H, W, 3) float32, encoded with the sRGB curve, finite. Outside [0, 1] where the document's colors are of a
-        wider gamut or brighter than white; an engine clips what it cannot use. What is not ``known`` continues what
+    image: (H, W, 3) float32 with sRGB's primaries (but see ``OwnPrimariesEngine``) and curve, finite. Outside [0, 1] where
+        the document's colors are of a wider gamut or brighter than white; an engine clips what it cannot use. What is not ``known`` continues what
         is. What lies under the mask is arbitrary, but for an edit, or a strength below 1: to these counts what lies under the mask.
     mask: (H, W) float32 in [0, 1]; everything above 0 is to be painted, blending is the caller's business. An engine may
         stay the nearer to what is there the lower the value is, measured against the highest.
@@ -262,3 +263,14 @@ class Engine(Protocol):
             OutOfMemory: there is no room for it. It may be tried again once there is more.
         """
         ...
+
+
+@runtime_checkable
+class OwnPrimariesEngine(Engine, Protocol):
+    """An engine to which numbers mean no particular colors, since it paints with those it finds.
+
+    It gets pictures in the primaries of their document, still encoded with the sRGB curve: what it copies comes back to the last
+    bit, and nothing of a wider gamut lies outside [0, 1].
+    """
+
+    uses_own_primaries: Literal[True]

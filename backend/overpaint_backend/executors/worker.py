@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from overpaint_backend.engines.arbiter import Arbiter
-from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, Step
+from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, OwnPrimariesEngine, Step
 from overpaint_backend.engines.devices import device_kind, device_memory, main_memory
 from overpaint_backend.engines.registry import EngineRegistry
 from overpaint_backend.imaging.pipeline import (
@@ -193,7 +193,9 @@ class _Run:
         job, request = self._job, self._job.request
         self._engine_id = job.engine or choose_engine(self._worker.registry.infos(), request).id
         self._enter("reading the picture")
-        prepared = prepare(_fill_job(request, payload, job.seed))
+        engine = self._worker.registry.get(self._engine_id)
+        own_primaries = isinstance(engine, OwnPrimariesEngine)
+        prepared = prepare(_fill_job(request, payload, job.seed), own_primaries=own_primaries)
         self._add(prepared.timings_ms)
         self._notes = prepared.area.notes
         pace = self._begin_pace(prepared)

@@ -25,6 +25,8 @@ def decode(
     pixel_format: PixelFormat,
     color: ColorSpace,
     profile: bytes | None = None,
+    *,
+    own_primaries: bool = False,
 ) -> Raster:
     """Read the rows in ``bands`` into a Raster of ``size``.
 
@@ -37,6 +39,7 @@ def decode(
         pixel_format: channel order and depth.
         color: what the color components mean.
         profile: the ICC profile where that is ICC.
+        own_primaries: whether the working space has the primaries of the document (``profiles``).
 
     Raises:
         InvalidImage: the bytes are too few or too many for the size, or the profile is damaged, missing or not for
@@ -44,7 +47,9 @@ def decode(
         UnsupportedFormat: the profile is for another color model.
     """
     pixels = read_pixels(bands, size, pixel_format)
-    to_working = conversion(color, profile, 1 if pixel_format.channels < 3 else 3).to_working
+    to_working = conversion(
+        color, profile, 1 if pixel_format.channels < 3 else 3, own_primaries=own_primaries
+    ).to_working
     if pixel_format.channels < 3:
         order = (0,)
     else:

@@ -16,7 +16,12 @@ __all__ = ["encode"]
 
 
 def encode(
-    raster: Raster, pixel_format: PixelFormat, color: ColorSpace, profile: bytes | None = None
+    raster: Raster,
+    pixel_format: PixelFormat,
+    color: ColorSpace,
+    profile: bytes | None = None,
+    *,
+    own_primaries: bool = False,
 ) -> memoryview:
     """Write ``raster`` as rows of ``pixel_format``, without padding.
 
@@ -29,6 +34,7 @@ def encode(
         pixel_format: channel order and depth, with alpha.
         color: what the written color components shall mean.
         profile: the ICC profile where that is ICC.
+        own_primaries: whether the working space has the primaries of the document (``profiles``).
 
     Raises:
         InvalidImage: the format has no alpha channel, or the profile is damaged, missing or not for this format.
@@ -36,7 +42,9 @@ def encode(
     """
     if pixel_format is PixelFormat.GRAY8:
         raise InvalidImage("A layer needs an alpha channel, which gray8 has not. Ask for graya8.")
-    to_document = conversion(color, profile, 1 if pixel_format.channels < 3 else 3).to_document
+    to_document = conversion(
+        color, profile, 1 if pixel_format.channels < 3 else 3, own_primaries=own_primaries
+    ).to_document
     dtype = component_dtype(pixel_format)
     is_reversed = pixel_format.value.startswith("bgra")
     height, width = raster.alpha.shape

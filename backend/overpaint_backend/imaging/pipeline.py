@@ -42,7 +42,7 @@ from .encode import encode
 from .mask import window
 from .match import REACH_PX, match
 from .preview import MAX_PREVIEW_PIXELS, Backdrop
-from .profiles import conversion
+from .profiles import Conversion, conversion
 from .raster import Raster
 from .resample import bounded_size, resize
 from .transparency import known_pixels, over_gray, without_hidden
@@ -112,6 +112,7 @@ class Prepared:
     document: the Context as it is, with its alpha; 0 outside the canvas.
     request: all but the seed.
     area: what of the Context the engine paints and the layer shows.
+    own_primaries: whether colors have the primaries of the document and not sRGB's.
     """
 
     job: FillJob
@@ -119,21 +120,33 @@ class Prepared:
     request: FillRequest
     area: Area
     timings_ms: Mapping[str, float]
+    own_primaries: bool
+
+    @property
+    def conversion(self) -> Conversion:
+        """Between the document's colors and those of ``document`` and ``request``."""
+        job = self.job
+        channels = 1 if job.pixel_format.channels < 3 else 3
+        return conversion(job.color, job.profile, channels, own_primaries=self.own_primaries)
 
 
-def run_fill(job: FillJob, session: EngineSession, on_step: OnStep) -> FillOutput:
-    """Prepare and render one variant with the job's own seed.
+def run_fill(
+    job: FillJob, session: EngineSession, on_step: OnStep, *, own_primaries: bool = False
+) -> FillOutput:
+    """Prepare and render one variant with the job's own seed, ``own_primaries`` as for ``prepare``.
 
     Raises:
         InvalidImage, EmptySelection: as ``prepare``.
         OverpaintError: as ``EngineSession.fill``.
         Cancelled: ``on_step`` did.
     """
-    return render(prepare(job), (job.seed,), session, on_step)[0]
+    return render(prepare(job, own_primaries=own_primaries), (job.seed,), session, on_step)[0]
 
 
-def prepare(job: FillJob) -> Prepared:
+def prepare(job: FillJob, *, own_primaries: bool = False) -> Prepared:
     """Decode the job's pixels and lay out what the engine gets.
+
+    With ``own_primaries`` it gets them in the primaries of the document (see ``OwnPrimariesEngine``), else in sRGB's.
 
     Raises:
         InvalidImage: the bytes do not fit the sizes, or the profile not the format.
@@ -142,7 +155,7 @@ def prepare(job: FillJob) -> Prepared:
     """
     clock = _Stopwatch()
     with clock.stage("decode"):
-        document, known = _over_context(job)
+        document, known = _over_context(job, own_primaries)
         image = without_hidden(document.rgb, known)
     with clock.stage("mask"):
         area = _area(job, known)
@@ -157,7 +170,7 @@ def prepare(job: FillJob) -> Prepared:
         settings=GenerationSettings() if isinstance(operation, Remove) else operation.settings,
         seed=job.seed,
     )
-    return Prepared(job, document, request, area, clock.timings_ms)
+    return Prepared(job, document, request, area, clock.timings_ms, own_primaries)
 
 
 def render(
@@ -229,7 +242,9 @@ def _finish(
     with clock.stage("composite"):
         layer = cut_layer(painted, area.alpha[view])
     with clock.stage("encode"):
-        data = encode(layer.raster, job.pixel_format, job.color, job.profile)
+        data = encode(
+            layer.raster, job.pixel_format, job.color, job.profile, own_primaries=prepared.own_primaries
+        )
         _keep_unchanged(data, replace(layer, target=layer.target.translate(near.x, near.y)), prepared)
     target = layer.target.translate(job.context.x + near.x, job.context.y + near.y)
     return FillOutput(target, job.pixel_format, job.color, data, clock.timings_ms)
@@ -247,8 +262,7 @@ def _keep_unchanged(data: memoryview, layer: Layer, prepared: Prepared) -> None:
         prepared: of the job it is for.
     """
     job = prepared.job
-    channels = job.pixel_format.channels
-    if conversion(job.color, job.profile, 1 if channels < 3 else 3).is_identity:
+    if prepared.conversion.is_identity:
         return
     canvas = Rect.from_size(job.canvas).relative_to(job.context.origin)
     visible = canvas.intersect(Rect.from_size(job.context.size))
@@ -261,17 +275,18 @@ def _keep_unchanged(data: memoryview, layer: Layer, prepared: Prepared) -> None:
     same = (layer.raster.rgb[in_layer] == prepared.request.image[in_context]).all(axis=-1)
     same &= (layer.raster.alpha[in_layer] > 0) & prepared.request.known[in_context]
     same &= np.isfinite(document).all(axis=-1)
-    pixels = np.frombuffer(data, document.dtype).reshape(layer.target.height, layer.target.width, channels)
+    pixels = np.frombuffer(data, document.dtype).reshape(layer.target.height, layer.target.width, -1)
     np.copyto(pixels[in_layer][..., :-1], document[..., :-1], where=same[..., None])
 
 
 def preview_backdrop(prepared: Prepared) -> Backdrop:
     """What previews of a job's variants are shown on: its whole Context, before the engine changed anything."""
     size = bounded_size(prepared.job.context.size, MAX_PREVIEW_PIXELS)
-    return Backdrop(resize(over_gray(prepared.document), size), resize(prepared.area.alpha, size))
+    picture, selection = resize(over_gray(prepared.document), size), resize(prepared.area.alpha, size)
+    return Backdrop(picture, selection, prepared.conversion.to_display)
 
 
-def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
+def _over_context(job: FillJob, own_primaries: bool) -> tuple[Raster, NDArray[np.bool_]]:
     """The image laid out over the Context, and which of its pixels may be learnt from."""
     visible = job.context.intersect(Rect.from_size(job.canvas))
     if job.image_size != visible.size:
@@ -279,7 +294,14 @@ def _over_context(job: FillJob) -> tuple[Raster, NDArray[np.bool_]]:
             f"The image is {job.image_size} px, but the context shows {visible.size} px of the canvas. "
             "Update Overpaint on both sides and try again."
         )
-    raster = decode(job.image_bands, job.image_size, job.pixel_format, job.color, job.profile)
+    raster = decode(
+        job.image_bands,
+        job.image_size,
+        job.pixel_format,
+        job.color,
+        job.profile,
+        own_primaries=own_primaries,
+    )
     known = known_pixels(raster.alpha)
     if visible == job.context:
         return raster, known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,11 +33,13 @@ class Preview:
 class Backdrop:
     """The picture that a fill is shown in while it is made, scaled down once for all previews.
 
-    picture: (h, w, 3) float32, of which [0, 1] can be shown. selection: (h, w) float32, how much of the fill shows.
+    picture: (h, w, 3) float32 in the working space. selection: (h, w) float32, how much of the fill shows.
+    to_display: from the working space to sRGB's primaries.
     """
 
     picture: NDArray[np.float32]
     selection: NDArray[np.float32]
+    to_display: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def show(self, painted: NDArray[np.float32], max_bytes: int) -> Preview | None:
         """Show an engine's half-made picture in its place.
@@ -48,14 +51,14 @@ class Backdrop:
         height, width = self.selection.shape
         change = resize(painted, Size(width, height)) - self.picture
         shown = self.picture + self.selection[..., None] * change
-        return encode_preview(shown.astype(np.float32, copy=False), max_bytes)
+        return encode_preview(self.to_display(shown.astype(np.float32, copy=False)), max_bytes)
 
 
 def encode_preview(rgb: NDArray[np.float32], max_bytes: int) -> Preview | None:
     """Write a JPEG of at most ``max_bytes``: first with less quality, then with fewer pixels.
 
     Args:
-        rgb: (H, W, 3) float32 in the working space; values outside [0, 1] are clipped.
+        rgb: (H, W, 3) float32 with sRGB's primaries and curve; values outside [0, 1] are clipped.
         max_bytes: the budget; 0 for no preview.
 
     Returns:

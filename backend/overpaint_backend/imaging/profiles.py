@@ -3,6 +3,9 @@
 The working space has sRGB's primaries and curve and no ends (``color``): what lies outside sRGB is below 0 or above 1. A
 document's colors are relative to its white, which becomes the white of sRGB (the relative colorimetric intent).
 
+For engines that copy what they paint, it has the **document's own primaries** where its profile is a matrix. So no component
+is mixed with others: in float32, one near black beside bright ones would lose its last bits by that.
+
 Profiles of a matrix and three curves, and of one curve for grey, are computed here: exactly invertible, without the 16-bit
 steps and the clipping that Little CMS has for curves given as samples, and many times as fast. Profiles of tables are
 left to Little CMS; their two directions are measured apart by whoever made them, so a color comes back only about as it was.
@@ -13,7 +16,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Protocol
+from typing import Protocol, Self
 
 import imagecodecs
 import numpy as np
@@ -48,6 +51,8 @@ _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 _KEPT_PROFILES = 8
 
+_Curves = tuple[ToneCurve, ToneCurve, ToneCurve]
+
 
 class Conversion(Protocol):
     """From a document's color to the working space and back. Numbers are finite; none are clipped by it.
@@ -61,6 +66,11 @@ class Conversion(Protocol):
         """Whether the numbers stay the same, so that they come back as they were."""
         ...
 
+    @property
+    def own_primaries(self) -> Conversion:
+        """The conversion to and from a working space of the document's own primaries; itself where it knows none."""
+        ...
+
     def to_working(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
         """The rgb of components."""
         ...
@@ -69,14 +79,21 @@ class Conversion(Protocol):
         """The components of rgb."""
         ...
 
+    def to_display(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What is to be shown of rgb: the same colors with sRGB's primaries."""
+        ...
 
-def conversion(color: ColorSpace, profile: bytes | None, channels: int) -> Conversion:
+
+def conversion(
+    color: ColorSpace, profile: bytes | None, channels: int, *, own_primaries: bool = False
+) -> Conversion:
     """How to convert a document's pixels.
 
     Args:
         color: what its components mean.
         profile: the ICC profile where that is ICC.
         channels: 1 for grey, 3 for RGB.
+        own_primaries: whether the working space has the primaries of the document.
 
     Raises:
         InvalidImage: the profile is missing, damaged, or not for so many channels.
@@ -89,7 +106,8 @@ def conversion(color: ColorSpace, profile: bytes | None, channels: int) -> Conve
         raise InvalidImage(
             "The document's color profile did not come with its pixels. Update Overpaint on both sides and try again."
         )
-    return _of_profile(profile, channels)
+    made = _of_profile(profile, channels)
+    return made.own_primaries if own_primaries else made
 
 
 @lru_cache(_KEPT_PROFILES)
@@ -102,13 +120,14 @@ def _of_profile(profile: bytes, channels: int) -> Conversion:
         if channels == 1:
             curve = read_curve(tags["kTRC"])
             return _Gray(_Srgb() if _is_srgb_curve(curve) else _Curved(curve))
-        curves = [read_curve(tags[name]) for name in ("rTRC", "gTRC", "bTRC")]
+        red, green, blue = (read_curve(tags[name]) for name in ("rTRC", "gTRC", "bTRC"))
+        curves = (red, green, blue)
+        has_srgb_curves = all(map(_is_srgb_curve, curves))
         matrix = np.asarray(np.linalg.inv(_SRGB_COLORANTS) @ tags.colorants(), np.float64)
-        if np.abs(matrix - np.eye(3)).max() < _SRGB_TOLERANCE and all(map(_is_srgb_curve, curves)):
+        if has_srgb_curves and np.abs(matrix - np.eye(3)).max() < _SRGB_TOLERANCE:
             return _Srgb()
-        return _Matrix(
-            (curves[0], curves[1], curves[2]), matrix, np.asarray(np.linalg.inv(matrix), np.float64)
-        )
+        own_primaries = _OwnPrimaries(None if has_srgb_curves else curves, matrix)
+        return _Matrix(curves, matrix, np.asarray(np.linalg.inv(matrix), np.float64), own_primaries)
     except (ValueError, struct.error, np.linalg.LinAlgError, imagecodecs.CmsError) as error:
         raise InvalidImage(
             "The document's color profile cannot be read. Assign another one, such as sRGB, and try again.",
@@ -192,7 +211,18 @@ def _is_srgb_curve(curve: ToneCurve) -> bool:
 # ---------------------------------------------------------------- the conversions
 
 
-class _Srgb:
+class _InSrgb:
+    """What is shown as it is, and for whom no other primaries are known."""
+
+    @property
+    def own_primaries(self) -> Self:
+        return self
+
+    def to_display(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+        return rgb
+
+
+class _Srgb(_InSrgb):
     """None to do."""
 
     is_identity = True
@@ -205,7 +235,7 @@ class _Srgb:
 
 
 @dataclass(frozen=True, slots=True)
-class _Curved:
+class _Curved(_InSrgb):
     """sRGB's primaries, another curve."""
 
     curve: ToneCurve
@@ -219,7 +249,7 @@ class _Curved:
 
 
 @dataclass(frozen=True, slots=True)
-class _Gray:
+class _Gray(_InSrgb):
     """One component for all three. Of a color, grey is the luma of its encoded values."""
 
     curve: _Srgb | _Curved
@@ -237,27 +267,51 @@ class _Gray:
 
 @dataclass(frozen=True, slots=True)
 class _Matrix:
-    """A curve for each component, then a matrix to linear sRGB. back: its inverse."""
+    """A curve for each component, then a matrix to linear sRGB. back: its inverse. own_primaries: without it."""
 
-    curves: tuple[ToneCurve, ToneCurve, ToneCurve]
+    curves: _Curves
     matrix: NDArray[np.float64]
     back: NDArray[np.float64]
+    own_primaries: _OwnPrimaries
     is_identity = False
 
     def to_working(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
-        light = [curve.decode(components[..., index]) for index, curve in enumerate(self.curves)]
-        return to_srgb(np.stack(_mixed(self.matrix, light), axis=-1))
+        return to_srgb(_mixed(self.matrix, _decoded(self.curves, components)))
 
     def to_document(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
-        linear = to_linear(rgb)
-        light = _mixed(self.back, [linear[..., index] for index in range(3)])
-        return np.stack(
-            [curve.encode(plane) for curve, plane in zip(self.curves, light, strict=True)], axis=-1
-        )
+        return _encoded(self.curves, _mixed(self.back, to_linear(rgb)))
+
+    def to_display(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+        return rgb
 
 
 @dataclass(frozen=True, slots=True)
-class _Tabular:
+class _OwnPrimaries:
+    """A curve for each component, none where all have sRGB's. matrix: from their linear light to that of sRGB."""
+
+    curves: _Curves | None
+    matrix: NDArray[np.float64]
+
+    @property
+    def is_identity(self) -> bool:
+        return self.curves is None
+
+    @property
+    def own_primaries(self) -> Self:
+        return self
+
+    def to_working(self, components: NDArray[np.float32]) -> NDArray[np.float32]:
+        return components if self.curves is None else to_srgb(_decoded(self.curves, components))
+
+    def to_document(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+        return rgb if self.curves is None else _encoded(self.curves, to_linear(rgb))
+
+    def to_display(self, rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+        return to_srgb(_mixed(self.matrix, to_linear(rgb)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Tabular(_InSrgb):
     """Whatever else Little CMS can read."""
 
     profile: bytes
@@ -304,10 +358,20 @@ def _linear_srgb() -> bytes:
     )
 
 
-def _mixed(matrix: NDArray[np.float64], planes: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+def _decoded(curves: _Curves, components: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.stack([curve.decode(components[..., index]) for index, curve in enumerate(curves)], axis=-1)
+
+
+def _encoded(curves: _Curves, light: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.stack([curve.encode(light[..., index]) for index, curve in enumerate(curves)], axis=-1)
+
+
+def _mixed(matrix: NDArray[np.float64], light: NDArray[np.float32]) -> NDArray[np.float32]:
     """``matrix`` times each pixel. Plane by plane: a product of many small matrices takes a hundred times as long."""
-    weights = matrix.astype(np.float32)
-    return [row[0] * planes[0] + row[1] * planes[1] + row[2] * planes[2] for row in weights]
+    red, green, blue = (light[..., index] for index in range(3))
+    return np.stack(
+        [row[0] * red + row[1] * green + row[2] * blue for row in matrix.astype(np.float32)], axis=-1
+    )
 
 
 def _luma(rgb: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ LARGEST_COMPONENT = np.float32(65504)
 class Raster:
     """Straight-alpha color.
 
-    rgb: (H, W, 3) float32 in the working space: finite, encoded with the sRGB curve, outside [0, 1] where sRGB has no room
+    rgb: (H, W, 3) float32 in the working space: finite, encoded with the sRGB curve, outside [0, 1] where that has no room
         for the document's color.
     alpha: (H, W) float32 in [0, 1]; not to be written to, since where all is opaque its rows are one and the same.
     """

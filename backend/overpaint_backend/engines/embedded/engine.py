@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from overpaint_backend.engines.base import Device, EngineInfo, MakeRoom, OperationName, no_room
 from overpaint_protocol.errors import EngineError
 
@@ -12,6 +14,8 @@ __all__ = ["EmbeddedEngine"]
 
 class EmbeddedEngine:
     """Fill, remove and expand without weights, on any machine."""
+
+    uses_own_primaries: Literal[True] = True
 
     def info(self) -> EngineInfo:
         """What the engine can do."""
