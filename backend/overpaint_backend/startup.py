@@ -93,11 +93,11 @@ def where(
 
 
 def kept_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that say where Overpaint keeps its files, as they are set now."""
+    """The variables that say where Overpaint keeps its files and how many workers it has, as they are set now."""
     return {
         name: value
         for name, value in sorted(environ.items())
-        if re.fullmatch(r"OVERPAINT_[A-Z_]+_DIR", name) and value and value.isprintable()
+        if re.fullmatch(r"OVERPAINT_([A-Z_]+_DIR|WORKERS)", name) and value and value.isprintable()
     }
 
 

@@ -92,14 +92,15 @@ def test_where_it_is_written(platform, environ, file):
     assert startup.file == Path("/home/anna") / file
 
 
-def test_only_folders_of_overpaint_are_kept():
+def test_only_folders_of_overpaint_and_its_number_of_workers_are_kept():
     environ = {
         "OVERPAINT_STATE_DIR": "/s",
         "OVERPAINT_TEST_ENGINES": "1",
         "PATH": "/bin",
         "OVERPAINT_X_DIR": "a\nb",
+        "OVERPAINT_WORKERS": "2",
     }
-    assert kept_variables(environ) == {"OVERPAINT_STATE_DIR": "/s"}
+    assert kept_variables(environ) == {"OVERPAINT_STATE_DIR": "/s", "OVERPAINT_WORKERS": "2"}
 
 
 @pytest.fixture

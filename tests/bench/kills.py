@@ -1,10 +1,10 @@
 """Kill the daemon, its worker and its editors at random instants, and see that no job is lost, doubled or misdirected.
 
-    python -m tests.bench.kills [--kills 200] [--seed 1] [--keep]
+    python -m tests.bench.kills [--kills 200] [--seed 1] [--ray] [--keep]
 
-A real daemon with a real worker and the engine for tests serves three editors (``killed_editor``: the real controller on a
+A real daemon with a real worker, or with two workers that are actors of Ray, and the engine for tests serves three editors (``killed_editor``: the real controller on a
 fake document), each a process. All of them are killed with SIGKILL, in turns of chance drawn from the seed, and started
-again. Then the killing stops, everything comes to its end, and the editors' notes are held together:
+again; of Ray any process that the daemon has, its head as well as an actor. Then the killing stops, everything comes to its end, and the editors' notes are held together:
 
 * lost: the daemon had accepted the job, and nobody was told how it ended, or it was unknown later;
 * doubled: inserted twice in one life of its document, or again after its acknowledgement was confirmed;
@@ -42,6 +42,9 @@ from overpaint_backend.durability.journal import Journal
 _PAUSES_S = ((0.0, 1.0), (1.0, 6.0), (1.0, 6.0))
 """A kill soon after another meets processes that are starting, a later one meets them at work."""
 
+_RAY_PAUSES_S = ((0.0, 2.0), (8.0, 20.0), (8.0, 20.0))
+"""Ray takes several seconds to start."""
+
 _END_S = 300.0
 _TARGETS = ("daemon", "daemon", "worker", "editor")
 
@@ -60,20 +63,24 @@ class Report:
 class ChaosRun:
     """The processes, and who dies next."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, *, ray: bool = False) -> None:
         self.folder = folder
+        # Ray and what it stands on warn of things of their own.
+        self._how = {"workers": 2, "ray": "", "environ": {"PYTHONWARNINGS": "default"}} if ray else {}
         self.chance = random.Random(seed)
         self.seed = seed
         self.report = Report()
         self._lives = 0
-        self._daemon = DaemonProcess.start(folder)
+        self._daemon = DaemonProcess.start(folder, **self._how)
         self._editors = {name: self._editor(name) for name in NAMES}
 
     def run(self, kills: int) -> Report:
         """Kill, wait for the end, compare the notes."""
         try:
             for _ in range(kills):
-                time.sleep(self.chance.uniform(*self.chance.choice(_PAUSES_S)))
+                time.sleep(
+                    self.chance.uniform(*self.chance.choice(_RAY_PAUSES_S if self._how else _PAUSES_S))
+                )
                 self._kill(self.chance.choice(_TARGETS))
             (self.folder / "stop").touch()
             for name, editor in self._editors.items():
@@ -100,16 +107,22 @@ class ChaosRun:
                 self._daemon.process.kill()
                 self._daemon.process.wait()
                 self._daemon.close()
-                self._daemon = DaemonProcess.start(self.folder)
+                self._daemon = DaemonProcess.start(self.folder, **self._how)
             case "worker":
                 with suppress(psutil.NoSuchProcess):
-                    self._daemon.worker().send_signal(signal.SIGKILL)
+                    self._worker().send_signal(signal.SIGKILL)
             case _:
                 name = self.chance.choice(NAMES)
                 self._editors[name].kill()
                 self._editors[name].wait()
                 self._editors[name] = self._editor(name)
         self.report.kills[target] += 1
+
+    def _worker(self) -> psutil.Process:
+        if not self._how:
+            return self._daemon.worker()
+        started = psutil.Process(self._daemon.process.pid).children(recursive=True)
+        return self.chance.choice(started or [self._daemon.worker()])
 
     def _editor(self, name: str) -> subprocess.Popen[bytes]:
         self._lives += 1
@@ -196,11 +209,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ray", action="store_true", help="two actors of Ray in place of a process")
     parser.add_argument("--keep", action="store_true", help="keep the folder also if all is well")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ov-"))
     started = time.monotonic()
-    report = ChaosRun(folder, options.seed).run(options.kills)
+    report = ChaosRun(folder, options.seed, ray=options.ray).run(options.kills)
     print(f"kills: {dict(report.kills)}, seed {options.seed}, {time.monotonic() - started:.0f} s")
     print(f"jobs: {report.jobs}, taken over by a later life of their editor: {report.offered_again}")
     print(f"ends: {dict(report.ends)}")
