@@ -7,9 +7,11 @@ that a newer peer may add fields. A union of dataclasses is told apart by the ke
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import types
 import typing
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -22,7 +24,6 @@ MAX_DOCUMENT_BYTES = 1024 * 1024
 """Largest header or body. A body describes pixels and never holds them; the largest honest one is below 50 kB."""
 
 _MAX_ITEMS = 16 * 1024
-_MAX_DEPTH = 16
 
 _SCALARS = frozenset((str, int, float, bool))
 
@@ -96,22 +97,61 @@ def from_plain(plain: object, cls: type[_T]) -> _T:
     """Build ``cls``, a dataclass, from maps, lists and scalars as ``to_plain`` makes them.
 
     Raises:
-        TooLarge: too deeply nested.
         ProtocolError: not the shape of ``cls``.
         RequestError: the shape is right and a value is outside its range.
     """
     try:
-        return _build(plain, cls, cls.__name__, 0)
+        return _builder(cls)(plain)
+    except _Misfit as misfit:
+        place = cls.__name__ + "".join(reversed(misfit.steps))
+        raise ProtocolError(misfit.sentence, detail=f"{place}: {misfit.detail}") from None
     except OverpaintError:
         raise
     except (ValueError, OverflowError) as error:
         raise ProtocolError("A message holds a value outside its range.", detail=str(error)) from error
 
 
+class _Misfit(Exception):
+    """Something is not of the type it has to be. steps: the way to it, the innermost first."""
+
+    def __init__(self, sentence: str, detail: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.detail = detail
+        self.steps: list[str] = []
+
+
+def _wrong(wanted: str, value: object) -> _Misfit:
+    return _Misfit("A message does not have the expected shape.", f"{wanted}, not {type(value).__name__}")
+
+
+def _unknown(word: str) -> _Misfit:
+    return _Misfit("A message holds an unknown word.", word)
+
+
+_Build = Callable[[Any], Any]
+"""Makes a value of a type out of a plain one, or raises _Misfit."""
+
+
 @functools.cache
-def _hints(cls: type) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
-    hints = typing.get_type_hints(cls)
-    return tuple((f, _without_name(hints[f.name])) for f in dataclasses.fields(cls))
+def _builder(hint: Any) -> _Build:
+    """What makes values of a type. Made once, since asking a type what it is takes longer than making a value.
+
+    No type here holds itself, so values are nested as deeply as types are.
+    """
+    hint = _without_name(hint)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _union_builder(typing.get_args(hint))
+    if origin is tuple:
+        return _tuple_builder(typing.get_args(hint)[0])
+    if origin is dict:
+        return _dict_builder(typing.get_args(hint)[1])
+    if dataclasses.is_dataclass(hint):
+        return _dataclass_builder(typing.cast("type", hint))
+    if issubclass(hint, Enum):
+        return _enum_builder(hint)
+    return _scalar_builder(hint)
 
 
 def _without_name(hint: Any) -> Any:
@@ -119,85 +159,128 @@ def _without_name(hint: Any) -> Any:
     return hint.__supertype__ if isinstance(hint, typing.NewType) else hint
 
 
-def _wrong(path: str, wanted: str, value: object) -> ProtocolError:
-    return ProtocolError(
-        "A message does not have the expected shape.", detail=f"{path}: {wanted}, not {type(value).__name__}"
-    )
+def _scalar_builder(cls: type) -> _Build:
+    def build(value: Any) -> Any:
+        if type(value) is cls:
+            return value
+        if cls is float and type(value) is int:
+            return float(value)
+        raise _wrong(cls.__name__, value)
+
+    return build
 
 
-def _build(value: Any, hint: Any, path: str, depth: int) -> Any:  # one branch per kind of type
-    if depth > _MAX_DEPTH:
-        raise TooLarge("A message is nested too deeply.")
-    hint = _without_name(hint)
-    if type(value) is hint and hint in _SCALARS:
-        return value
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _build_union(value, typing.get_args(hint), path, depth)
-    if origin is tuple:
+def _enum_builder(cls: type[Enum]) -> _Build:
+    words = {word.value: word for word in cls}
+
+    def build(value: Any) -> Any:
+        word = words.get(value) if isinstance(value, str) else None
+        if word is None:
+            raise _unknown(repr(str(value)[:40]))
+        return word
+
+    return build
+
+
+def _tuple_builder(item_hint: Any) -> _Build:
+    build_item = _builder(item_hint)
+
+    def build(value: Any) -> Any:
         if not isinstance(value, list):
-            raise _wrong(path, "array", value)
-        item_hint = typing.get_args(hint)[0]
-        return tuple(_build(item, item_hint, f"{path}[{i}]", depth + 1) for i, item in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise _wrong(path, "map", value)
-        item_hint = typing.get_args(hint)[1]
-        return {
-            key: _build(item, item_hint, f"{path}.{key}", depth + 1)
-            for key, item in _string_items(value, path)
-        }
-    if dataclasses.is_dataclass(hint):
-        return _build_dataclass(value, typing.cast("type", hint), path, depth)
-    if isinstance(hint, type) and issubclass(hint, Enum):
+            raise _wrong("array", value)
+        items: list[Any] = []
         try:
-            return hint(value)
-        except ValueError as error:
-            raise ProtocolError(
-                "A message holds an unknown word.", detail=f"{path}: {str(value)[:40]!r}"
-            ) from error
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise _wrong(path, getattr(hint, "__name__", str(hint)), value)
-    return value
+            items.extend(map(build_item, value))
+        except _Misfit as misfit:
+            misfit.steps.append(f"[{len(items)}]")
+            raise
+        return tuple(items)
+
+    return build
 
 
-def _string_items(value: dict[Any, Any], path: str) -> typing.Iterator[tuple[str, Any]]:
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise _wrong(path, "text as key", key)
-        yield key, item
+def _dict_builder(item_hint: Any) -> _Build:
+    build_item = _builder(item_hint)
+
+    def build(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong("map", value)
+        items: dict[str, Any] = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise _wrong("text as key", key)
+            try:
+                items[key] = build_item(item)
+            except _Misfit as misfit:
+                misfit.steps.append(f".{key}")
+                raise
+        return items
+
+    return build
 
 
-def _build_union(value: Any, members: tuple[Any, ...], path: str, depth: int) -> Any:
-    if value is None and type(None) in members:
-        return None
+def _union_builder(members: tuple[Any, ...]) -> _Build:
     choices = [member for member in members if member is not type(None)]
-    if len(choices) == 1:
-        return _build(value, choices[0], path, depth)
-    if not isinstance(value, dict):
-        raise _wrong(path, "map with a type", value)
-    for choice in choices:
-        if value.get("type") == choice.type:
-            return _build(value, choice, path, depth)
-    raise ProtocolError(
-        "A message holds an unknown word.", detail=f"{path}: type {str(value.get('type'))[:40]!r}"
-    )
+    build = _builder(choices[0]) if len(choices) == 1 else _choice_builder(choices)
+    if len(choices) == len(members):
+        return build
+    return lambda value: None if value is None else build(value)
 
 
-def _build_dataclass(value: Any, cls: type, path: str, depth: int) -> Any:
-    if not isinstance(value, dict):
-        raise _wrong(path, "map", value)
-    arguments: dict[str, Any] = {}
-    for f, hint in _hints(cls):
-        if f.name in value:
-            item = value[f.name]
-            # Most fields are scalars of their own type: neither a call nor a path for an error that does not come.
-            is_plain = type(item) is hint and hint in _SCALARS
-            arguments[f.name] = item if is_plain else _build(item, hint, f"{path}.{f.name}", depth + 1)
-        elif type(None) in typing.get_args(hint):
-            arguments[f.name] = None
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise ProtocolError("A message lacks a field.", detail=f"{path}.{f.name}")
-    return cls(**arguments)
+def _choice_builder(choices: Sequence[Any]) -> _Build:
+    builders = {choice.type: _builder(choice) for choice in choices}
+
+    def build(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong("map with a type", value)
+        tag = value.get("type")
+        build_choice = builders.get(tag) if isinstance(tag, str) else None
+        if build_choice is None:
+            raise _unknown(f"type {str(tag)[:40]!r}")
+        return build_choice(value)
+
+    return build
+
+
+class _IfAbsent(Enum):
+    """What becomes of a field that a message lacks."""
+
+    FAIL = enum.auto()
+    DEFAULT = enum.auto()
+
+
+def _dataclass_builder(cls: type) -> _Build:
+    hints = typing.get_type_hints(cls)
+    fields = [_field_builder(field, hints[field.name]) for field in dataclasses.fields(cls)]
+
+    def build(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _wrong("map", value)
+        arguments: dict[str, Any] = {}
+        for name, scalar, if_absent, build_field in fields:
+            item = value.get(name, if_absent)
+            if type(item) is scalar:  # most fields are: not even a call
+                arguments[name] = item
+            elif item is _IfAbsent.FAIL:
+                raise _Misfit("A message lacks a field.", name)
+            elif item is not _IfAbsent.DEFAULT:
+                try:
+                    arguments[name] = build_field(item)
+                except _Misfit as misfit:
+                    misfit.steps.append(f".{name}")
+                    raise
+        return cls(**arguments)
+
+    return build
+
+
+def _field_builder(field: dataclasses.Field[Any], hint: Any) -> tuple[str, object, object, _Build]:
+    """A field's name, its type if that is a scalar, what stands for it where a message lacks it, and its builder."""
+    scalar = _without_name(hint)
+    if type(None) in typing.get_args(hint):
+        if_absent = None
+    elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        if_absent = _IfAbsent.FAIL
+    else:
+        if_absent = _IfAbsent.DEFAULT
+    return field.name, scalar if scalar in _SCALARS else None, if_absent, _builder(hint)

@@ -8,6 +8,7 @@ stated range with a RequestError, so a decoded message is a valid one.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -98,6 +99,7 @@ MAX_GUIDANCE = 30
 MAX_LORAS = 8
 MAX_LORA_WEIGHT = 4
 _MAX_ID_CHARS = 64
+_ID = re.compile(rf"[A-Za-z0-9_.-]{{1,{_MAX_ID_CHARS}}}")
 _MAX_NAME_CHARS = 256
 
 Message = object
@@ -136,10 +138,10 @@ def _check(condition: bool, sentence: str) -> None:
 
 
 def _check_id(value: str, what: str) -> None:
-    usable = 0 < len(value) <= _MAX_ID_CHARS and all(
-        c.isascii() and (c.isalnum() or c in "-_.") for c in value
+    _check(
+        _ID.fullmatch(value) is not None,
+        f"The {what} must be 1 to {_MAX_ID_CHARS} letters, digits, '-', '_' or '.'.",
     )
-    _check(usable, f"The {what} must be 1 to {_MAX_ID_CHARS} letters, digits, '-', '_' or '.'.")
 
 
 def _check_fraction(value: float | None) -> None:
