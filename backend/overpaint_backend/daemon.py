@@ -172,6 +172,7 @@ class _Daemon:
             if is_due or executor.socket in ready:
                 for event, payload in executor.poll(now):
                     self._service.on_worker(worker, event, payload, now)
+                    self._service.flush(now)  # pixels do not wait for what the worker said after them
         if is_due:  # with many sessions it is more work than most messages
             self._next_tick = now + self._settings.tick_s / 2
             self._service.tick(now)

@@ -189,10 +189,6 @@ class JobQueue:
         if len(job.results) == job.request.variants:
             self._complete.append(start.run)  # only the last word of its worker was lost
             return
-        job.state, job.position, job.stage, job.time_left_s = JobState.RUNNING, 0, "starting", None
-        self._began[job.key] = now, len(job.results)
-        _log.info("job %d starts, attempt %d, with worker %d", job.key, start.attempt, start.worker + 1)
-        self._keeping.note_attempts(job, start.attempt)
         run = RunJob(
             run=start.run,
             engine=job.engine,
@@ -202,6 +198,11 @@ class JobQueue:
             request=job.request,
         )
         self._executors[start.worker].run(run, job.payload)
+        # Everything else while the worker is at it.
+        job.state, job.position, job.stage, job.time_left_s = JobState.RUNNING, 0, "starting", None
+        self._began[job.key] = now, len(job.results)
+        _log.info("job %d starts, attempt %d, with worker %d", job.key, start.attempt, start.worker + 1)
+        self._keeping.note_attempts(job, start.attempt)
         self._tell(job, job.progress, ())
 
     def _end(self, end: EndJob, now: float) -> None:
