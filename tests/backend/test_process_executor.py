@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 import sys
 
+import numpy as np
 import pytest
 from tests.backend.executor_contract import ExecutorContract, events_until, hear, run_job
 
@@ -75,7 +75,7 @@ class TestProcessExecutor(ExecutorContract):
             executor.run(run_job(run, variants=3), pixels)
             made = [payload for event, payload in hear(executor, RunOver) if isinstance(event, RunVariant)]
             assert [tuple(map(bytes, payload)) for payload in made] == [pixels] * 3
-            assert [isinstance(payload[0].obj, mmap.mmap) for payload in made] == [is_shared] * 3
+            assert [isinstance(payload[0].obj, np.ndarray) for payload in made] == [is_shared] * 3
             del made
 
     def test_the_reason_names_the_code_it_ended_with(self, start):

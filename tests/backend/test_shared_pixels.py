@@ -16,7 +16,7 @@ import resource
 
 from overpaint_backend.executors.base import PixelsAt
 from overpaint_backend.executors.shared import SharedByDaemon, SharedByWorker
-from overpaint_protocol.errors import DaemonError, ProtocolError
+from overpaint_protocol.errors import ProtocolError
 
 MIB = 1 << 20
 JOB_BYTES, ALL_BYTES = 32 * MIB, 96 * MIB
@@ -103,7 +103,38 @@ def test_without_memory_to_spare_it_goes_by_the_socket(daemon, worker, begin, mo
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     assert daemon.place(frames(MIB)) is None
-    assert worker.place(frames(MIB)) is None
+
+
+def test_without_memory_to_spare_results_go_by_the_socket_until_there_is_some(
+    daemon, worker, begin, monkeypatch
+):
+    begin()
+    first = daemon.take(worker.place(frames(MIB, seed=1)))
+
+    def fallocate(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", fallocate)
+        assert worker.place(frames(MIB, seed=2)) is None
+    second = daemon.take(worker.place(frames(MIB, seed=3)))
+    assert [bytes(first[0]), bytes(second[0])] == [*frames(MIB, seed=1), *frames(MIB, seed=3)]
+
+
+def test_memory_is_put_behind_all_of_a_result(worker, begin, monkeypatch):
+    backed_to = JOB_BYTES
+
+    def fallocate(_, at, length):
+        nonlocal backed_to
+        assert at <= backed_to
+        backed_to = max(backed_to, at + length)
+
+    monkeypatch.setattr(os, "posix_fallocate", fallocate)
+    for lengths in ((MIB, 7), (3 * MIB + 5,), (20 * MIB, 300)):
+        begin()
+        for _ in range(2):
+            placed = worker.place(frames(*lengths))
+            assert backed_to >= placed.at + sum(lengths)
 
 
 def test_nobody_can_shorten_it_under_a_reader(daemon, worker, begin):
@@ -139,17 +170,16 @@ def test_a_place_that_there_is_not_is_refused(daemon, at, lengths):
         daemon.take(PixelsAt(at=at, lengths=lengths))
 
 
-def test_a_system_without_descriptors_is_told(daemon, worker, begin):
+def test_results_take_no_descriptors(daemon, worker, begin):
     begin()
     placed = worker.place(frames(MIB))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
-        with pytest.raises(DaemonError):
-            daemon.take(placed)
+        taken = daemon.take(placed)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert daemon.take(placed)
+    assert bytes(taken[0]) == frames(MIB)[0]
 
 
 def test_results_outlive_the_worker_and_its_memory():
