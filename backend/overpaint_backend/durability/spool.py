@@ -33,6 +33,8 @@ __all__ = ["Spool", "sync_folder"]
 _FLUSH_BYTES = 4 << 20
 """The disk begins to work when it has this much; it is done soon after the last byte then, and not long after."""
 _STAGE_BYTES = 2 << 20
+_PIECE_BYTES = 256 << 10
+"""What is copied is still at hand in the processor's own cache when its checksum is taken, which then costs next to nothing."""
 _BLOCK_BYTES = 4096
 """What is written past the cache begins and ends at multiples of this, in memory and in the file: no disk's blocks are larger."""
 
@@ -56,16 +58,18 @@ class Spool:
         """
         path = self._folder / name
         try:
-            if not self._write_uncached(path, frames):
+            checksums = self._write_uncached(path, frames)
+            if checksums is None:
                 with _created(path) as descriptor:
                     _write_all(descriptor, frames)
                     os.fsync(descriptor)
+                checksums = [_crc32(frame) for frame in frames]
             sync_folder(self._folder)
         except OSError:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
             raise
-        return Pixels(frames=tuple(len(frame) for frame in frames), checksums=tuple(map(_crc32, frames)))
+        return Pixels(frames=tuple(len(frame) for frame in frames), checksums=tuple(checksums))
 
     def read(self, name: str, pixels: Pixels) -> tuple[Bytes, ...]:
         """The frames that were written as ``name``.
@@ -94,25 +98,26 @@ class Spool:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink(missing_ok=True)
 
-    def _write_uncached(self, path: Path, frames: Sequence[Bytes]) -> bool:
-        """Write a file past the system's cache; returns whether that can be done here."""
+    def _write_uncached(self, path: Path, frames: Sequence[Bytes]) -> list[int] | None:
+        """Write a file past the system's cache; returns the checksums of its frames, None if that cannot be done here."""
         flag = getattr(os, "O_DIRECT", 0)
         if not flag:
-            return False
+            return None
         if self._stage is None:
             self._stage = mmap.mmap(-1, _STAGE_BYTES)
         try:
             with _created(path, flag) as descriptor:
-                if not _write_staged(descriptor, frames, self._stage):
-                    return False
+                checksums = _write_staged(descriptor, frames, self._stage)
+                if checksums is None:
+                    return None
                 if (length := sum(len(frame) for frame in frames)) % _BLOCK_BYTES:
                     os.ftruncate(descriptor, length)
                 os.fsync(descriptor)
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            return False  # a file system without that way, or with blocks of its own size
-        return True
+            return None  # a file system without that way, or with blocks of its own size
+        return checksums
 
     def sweep(self, wanted: Collection[str]) -> int:
         """Remove every file but those named, as a crash between two steps leaves them; returns how many there were."""
@@ -132,8 +137,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _crc32(frame: Bytes) -> int:
-    return deflate_crc32(frame)  # pyright: ignore[reportArgumentType] - it takes any buffer
+def _crc32(data: Bytes, before: int = 0) -> int:
+    """The checksum of ``data`` behind what has the checksum ``before``."""
+    return deflate_crc32(data, before)  # pyright: ignore[reportArgumentType] - it takes any buffer
 
 
 @contextlib.contextmanager
@@ -147,25 +153,31 @@ def _created(path: Path, flags: int = 0) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write_staged(descriptor: int, frames: Sequence[Bytes], stage: mmap.mmap) -> bool:
+def _write_staged(descriptor: int, frames: Sequence[Bytes], stage: mmap.mmap) -> list[int] | None:
     """Write ``frames`` by way of ``stage``, with what is left in it behind them to the end of a block.
 
-    Returns whether each piece was written whole; the next one has no place to begin otherwise.
+    Returns their checksums, None if a stage was not written whole: the next one has no place to begin then.
     """
+    checksums: list[int] = []
     filled = 0
     with memoryview(stage) as room:
         for frame in frames:
-            left = memoryview(frame).cast("B")
+            left, checksum = memoryview(frame).cast("B"), 0
             while left:
-                count = min(len(left), len(room) - filled)
-                room[filled : filled + count] = left[:count]
-                left, filled = left[count:], filled + count
+                piece = left[: min(_PIECE_BYTES, len(room) - filled)]
+                end = filled + len(piece)
+                room[filled:end] = piece
+                checksum = _crc32(piece, checksum)
+                left, filled = left[len(piece) :], end
                 if filled == len(room):
                     if os.write(descriptor, room) < filled:
-                        return False
+                        return None
                     filled = 0
+            checksums.append(checksum)
         length = -(-filled // _BLOCK_BYTES) * _BLOCK_BYTES
-        return not length or os.write(descriptor, room[:length]) == length
+        if length and os.write(descriptor, room[:length]) < length:
+            return None
+    return checksums
 
 
 def _write_all(descriptor: int, frames: Sequence[Bytes]) -> None:
