@@ -70,11 +70,13 @@ class _SelectorWatch:
         self._selector = selector
         self._fd = fd
         self._callbacks = callbacks
+        self._wants_write = False
         self.is_open = True
         selector.register(fd, selectors.EVENT_READ, self)
 
     def want_write(self, wanted: bool) -> None:
-        if self.is_open:
+        if self.is_open and wanted != self._wants_write:
+            self._wants_write = wanted
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
             self._selector.modify(self._fd, events, self)
 
