@@ -1,17 +1,25 @@
-"""What other machines make different, as far as this one can tell: no oneDNN, Apple's graphics, parts that wait."""
+"""What other machines make different, as far as this one can tell: no oneDNN, Apple's graphics, parts that wait, cards that fail."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tests.diffusion.sessions import part_of
 
-from overpaint_backend.engines.diffusion.memory import choose_dtype, free_unused
+from overpaint_backend.engines.diffusion.memory import (
+    choose_dtype,
+    free_unused,
+    is_lost,
+    is_out_of_memory,
+    memory_of,
+)
 from overpaint_backend.engines.diffusion.preview import LatentPreview
 from overpaint_backend.models.families import FAMILIES
 from overpaint_protocol.geometry import Size
 
-CPU = torch.device("cpu")
+CPU, CARD = torch.device("cpu"), torch.device("cuda")
 LARGE = 4 << 30
 
 
@@ -44,3 +52,48 @@ def test_the_chart_of_a_preview_goes_where_the_autoencoder_works(open_session, f
     cells = {"sd15": torch.zeros(1, 4, 8, 8), "qwen-image": torch.zeros(1, 64, 16)}[family_id]
     preview.picture(cells, Size(64, 64))
     assert seen == ["meta"]
+
+
+NO_ROOM = "CUDA error: out of memory"
+FAULT = "CUDA error: device-side assert triggered"
+
+
+@pytest.mark.parametrize(
+    ("words", "is_it"),
+    [
+        (NO_ROOM, True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`", False),
+        (FAULT, False),
+    ],
+)
+def test_lack_of_memory_is_told_from_other_faults_of_a_card(words, is_it):
+    assert is_out_of_memory(RuntimeError(words)) is is_it
+
+
+def raising(words):
+    def fail(*arguments):
+        raise RuntimeError(words)
+
+    return fail
+
+
+def test_a_card_too_full_to_be_asked_has_no_room_and_other_faults_are_not_taken_for_that(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=8))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", raising(NO_ROOM))
+    memory = memory_of(CARD)
+    assert (memory.free_bytes, memory.total_bytes, memory.is_main) == (0, 8, False)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", raising(FAULT))
+    with pytest.raises(RuntimeError, match="assert"):
+        memory_of(CARD)
+
+
+def test_a_card_is_lost_to_a_process_after_a_fault_and_not_after_lack_of_memory(monkeypatch):
+    assert not is_lost(CPU)
+    for words, lost in ((FAULT, True), (NO_ROOM, False)):
+        monkeypatch.setattr(torch.cuda, "synchronize", raising(words))
+        assert is_lost(CARD) is lost
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert not is_lost(CARD)

@@ -11,7 +11,7 @@ from overpaint_backend.models.tiers import HEADROOM_FRACTION
 
 from .base import Device
 
-__all__ = ["DeviceMemory", "device_kind", "device_memory", "main_memory"]
+__all__ = ["DeviceMemory", "device_kind", "device_memory", "is_lost", "main_memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,15 @@ def device_kind(device: Device) -> str:
     from .diffusion.memory import choose_device
 
     return choose_device(device).type
+
+
+def is_lost(device: Device) -> bool:
+    """Whether this process can compute on ``device`` no more, and another one could. Ask when an engine failed."""
+    if "torch" not in sys.modules:
+        return False
+    from .diffusion import memory
+
+    return memory.is_lost(memory.choose_device(device))
 
 
 def device_memory(device: Device) -> DeviceMemory:

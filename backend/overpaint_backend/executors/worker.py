@@ -20,7 +20,7 @@ import psutil
 
 from overpaint_backend.engines.arbiter import Arbiter
 from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, OwnPrimariesEngine, Step
-from overpaint_backend.engines.devices import device_kind, device_memory, main_memory
+from overpaint_backend.engines.devices import device_kind, device_memory, is_lost, main_memory
 from overpaint_backend.engines.registry import EngineRegistry
 from overpaint_backend.imaging.pipeline import (
     FillJob,
@@ -173,6 +173,8 @@ class _Run:
             error = ErrorInfo.of(none_left)
         except Exception as raised:  # the border to engines of others: any of it fails this job and no more
             _log.exception("run %d: the engine failed", self._job.run)
+            if is_lost(self._worker.device):
+                raise  # Nothing can be computed in this process any more. The next one gets the job.
             is_spoilt = True
             failure = EngineError(
                 "The engine failed on this picture. Try a smaller selection or another engine; the daemon's log "

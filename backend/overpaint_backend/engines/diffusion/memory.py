@@ -30,6 +30,7 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "free_unused",
+    "is_lost",
     "is_out_of_memory",
     "memory_of",
     "too_large",
@@ -37,6 +38,13 @@ __all__ = [
 ]
 
 _SMALL_MODEL_BYTES = 512 << 20
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "status_alloc_failed",  # cuBLAS's and cuDNN's, for what they need themselves
+    "allocation_failed",
+)
 
 
 class Thrift(IntEnum):
@@ -174,19 +182,38 @@ def memory_of(device: torch.device) -> DeviceMemory:
     """What there is on ``device``; what torch keeps for later use counts as free."""
     if device.type != "cuda":
         return main_memory()
-    free, total = torch.cuda.mem_get_info(device)
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        # Other programs left less than CUDA itself needs, so it cannot be asked. That it is there is known without.
+        return DeviceMemory(0, torch.cuda.get_device_properties(device).total_memory, is_main=False)
     spare = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return DeviceMemory(free + spare, total, is_main=False)
 
 
+def is_lost(device: torch.device) -> bool:
+    """Whether this process can compute on ``device`` no more, after what it was asked for last.
+
+    After some faults, such as an access outside of its memory, a graphics card answers every call of a process with the same
+    error until that ends. Other processes are not concerned.
+    """
+    if device.type != "cuda":
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return not is_out_of_memory(error)
+    return False
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory ran out, in one of the ways torch does."""
+    """Whether ``error`` says that memory ran out, in one of the ways torch and CUDA's libraries do."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "not enough memory" in text or "can't allocate memory" in text
-    )
+    return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
 
 
 def too_large(family: Family, needed_bytes: int, device: torch.device, detail: str) -> OutOfMemory:
