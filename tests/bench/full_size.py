@@ -1,13 +1,15 @@
 """What the way through the daemon costs beside calling diffusers directly, with a model of full size.
 
-    python -m tests.bench.full_size [--starts 3] [--rounds 2] [--keep DIR]
+    python -m tests.bench.full_size [--family sdxl-inpaint] [--steps 25] [--starts 3] [--rounds 2] [--keep DIR]
 
-A pipeline shaped like Stable Diffusion 1.5 inpainting, with random weights (about 2 GB), paints 512 x 512 in 4 steps:
+A pipeline shaped like Stable Diffusion 1.5 inpainting, or the family's, with random weights paints a picture of the size it is
+made for, in 4 steps or as many as are said:
 once called directly in a process of its own, once as a job (editor bytes in, layer bytes out) through a real daemon.
 The two take turns, so that a machine that changes its speed changes it for both, and each job has a new prompt, so that
 both encode everything. The first pair after each start warms up and counts for the peak of memory alone, which is that
 of loading. Printed are ratios, job / direct call, of elapsed time, of processor time and of the peak of the process that
-holds the model; then how often later jobs opened files of the model, and what a re-roll takes. Linux only.
+holds the model, on a graphics card also of what it holds of the card's memory; then the stages later jobs spent their time in,
+how often they opened files of the model, and what a re-roll takes. Linux only.
 """
 
 from __future__ import annotations
@@ -24,11 +26,14 @@ import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import torch
 from PIL import Image
+from tests.bench.shapes import SHAPES, Shape
+from tests.gpu.cards import held_bytes
 from tests.integration.daemon_process import ROOT, Client, DaemonProcess
 
 from overpaint_backend.engines.base import Device
@@ -39,115 +44,73 @@ from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import Fill, GenerationSettings, JobDone, JobFailed, SubmitJob
 from overpaint_protocol.pixels import ImageHeader, PixelFormat, split_bands
 
-SIDE_PX = 512
-STEPS = 4
 _WAIT_S = 1200.0
-_HOLE = np.s_[128:384, 128:384]
+_CELLS = 64
+"""The picture is a chart of so many evenly colored cells a side; the hole is its middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What both ways paint: with which model of SHAPES, in how many steps."""
+
+    family: str
+    steps: int
+
+    @property
+    def shape(self) -> Shape:
+        return SHAPES[self.family]
 
 
 def main() -> None:
     """Build the model, run both ways in turns, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--family", choices=SHAPES, default="sd15-inpaint", help="whose layers the model has")
+    parser.add_argument("--steps", type=int, default=4, help="steps of each picture")
     parser.add_argument("--starts", type=int, default=3, help="how often both processes are started")
     parser.add_argument("--rounds", type=int, default=2, help="counted pairs after each start")
     parser.add_argument("--keep", type=Path, help="a folder for the model, to build it only once")
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    case = Case(options.family, options.steps)
     if options.reference:
-        serve_reference(options.reference)
+        serve_reference(options.reference, case)
         return
     with tempfile.TemporaryDirectory(prefix="overpaint-bench-") as scratch:
-        model = (options.keep or Path(scratch)) / "sd15-inpaint-shaped"
-        if not (model / "model_index.json").exists():
-            build(model)
+        model = (options.keep or Path(scratch)) / f"{case.family}-shaped"
+        case.shape.build(model)
         measured = _Measured()
         for start in range(options.starts):
             print(f"start {start + 1} of {options.starts}", file=sys.stderr, flush=True)
             (folder := Path(scratch) / str(start)).mkdir()
-            compare(model, folder, options.rounds, measured)
+            compare(model, case, folder, options.rounds, measured)
         measured.report()
 
 
-def build(folder: Path) -> None:
-    """Write a diffusers folder with the components of Stable Diffusion 1.5 inpainting and random half-precision weights."""
-    from diffusers import (
-        AutoencoderKL,
-        PNDMScheduler,
-        StableDiffusionInpaintPipeline,
-        UNet2DConditionModel,
-    )
-    from tests.toy_model.train import make_tokenizer
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    torch.manual_seed(0)
-    tokenizer = make_tokenizer()
-    text = CLIPTextConfig(
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        projection_dim=768,
-        max_position_embeddings=77,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    pipeline = StableDiffusionInpaintPipeline(
-        vae=AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=SIDE_PX,
-        ),
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
-        unet=UNet2DConditionModel(
-            sample_size=SIDE_PX // 8,
-            in_channels=9,
-            out_channels=4,
-            attention_head_dim=8,
-            cross_attention_dim=768,
-        ),
-        scheduler=PNDMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            skip_prk_steps=True,
-            steps_offset=1,
-        ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.tokenizer.model_max_length = 77
-    pipeline.to(dtype=torch.float16).save_pretrained(folder, safe_serialization=True)
-
-
-def picture() -> tuple[np.ndarray, np.ndarray]:
-    """(H, W, 3) uint8 and the (H, W) uint8 mask of its middle."""
-    pixels = np.random.default_rng(0).integers(60, 200, (SIDE_PX // 8, SIDE_PX // 8, 3), np.uint8)
-    mask = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
-    mask[_HOLE] = 255
-    return pixels.repeat(8, axis=0).repeat(8, axis=1), mask
+def picture(side_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) uint8 and the (H, W) uint8 mask of its middle, of a side that _CELLS divides."""
+    pixels = np.random.default_rng(0).integers(60, 200, (_CELLS, _CELLS, 3), np.uint8)
+    mask = np.zeros((side_px, side_px), np.uint8)
+    hole = slice(side_px // 4, side_px * 3 // 4)
+    mask[hole, hole] = 255
+    cell_px = side_px // _CELLS
+    return pixels.repeat(cell_px, axis=0).repeat(cell_px, axis=1), mask
 
 
 # ---------------------------------------------------------------- the direct call, in a process of its own
 
 
-def serve_reference(folder: Path) -> None:
+def serve_reference(folder: Path, case: Case) -> None:
     """Load the pipeline as diffusers' manual says; for each prompt on standard input call it and print what it took."""
-    from diffusers import StableDiffusionInpaintPipeline
     from diffusers.utils import logging
 
     logging.disable_progress_bar()
     device = choose_device(Device("auto"))
     dtype = choose_dtype(device, _weight_bytes(folder))
-    pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        folder, torch_dtype=dtype, safety_checker=None, local_files_only=True
-    ).to(device)
+    pipeline = case.shape.pipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True)
+    pipeline = pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    pixels, mask = picture()
+    side_px = case.shape.side_px
+    pixels, mask = picture(side_px)
     print(json.dumps({"dtype": str(dtype)}), flush=True)
     for line in sys.stdin:
         clock = _Clock(psutil.Process())
@@ -155,9 +118,9 @@ def serve_reference(folder: Path) -> None:
             line.strip(),
             image=Image.fromarray(pixels),
             mask_image=Image.fromarray(mask),
-            num_inference_steps=STEPS,
-            height=SIDE_PX,
-            width=SIDE_PX,
+            num_inference_steps=case.steps,
+            height=side_px,
+            width=side_px,
             generator=torch.Generator("cpu").manual_seed(0),
             output_type="np",
         )
@@ -169,7 +132,7 @@ def _weight_bytes(folder: Path) -> int:
 
 
 class _Clock:
-    """Elapsed and processor seconds of processes, and the peak of the first one's memory in bytes."""
+    """Elapsed and processor seconds of processes, and in bytes the first one's peak of memory and what it holds of the card's."""
 
     def __init__(self, *processes: psutil.Process) -> None:
         self._processes = processes
@@ -184,6 +147,7 @@ class _Clock:
             "elapsed_s": time.perf_counter() - self._started,
             "cpu_s": self._cpu() - self._cpu_s,
             "peak_bytes": _peak_bytes(self._processes[0]),
+            "card_bytes": held_bytes(self._processes[0].pid),
         }
 
 
@@ -198,20 +162,21 @@ def _peak_bytes(process: psutil.Process) -> int:
 class _Jobs:
     """Submits the same picture again and again and waits for the layer."""
 
-    def __init__(self, daemon: DaemonProcess, client: Client, engine: str) -> None:
+    def __init__(self, daemon: DaemonProcess, client: Client, engine: str, case: Case) -> None:
         self._client = client
         self._engine = engine
         self._daemon = daemon
         self._count = 0
-        pixels, mask = picture()
+        self._settings = GenerationSettings(steps=case.steps)
+        pixels, mask = picture(case.shape.side_px)
         rgba = np.dstack([pixels, np.full_like(mask, 255)])
-        self._size = Size(SIDE_PX, SIDE_PX)
+        self._size = Size(case.shape.side_px, case.shape.side_px)
         whole = Rect.from_size(self._size)
         self._image = split_bands(rgba.tobytes(), whole, PixelFormat.RGBA8)
         self._mask = split_bands(mask.tobytes(), whole, PixelFormat.GRAY8)
 
-    def run(self, prompt: str, seed: int = 0) -> dict[str, float]:
-        """What one job took, and how much of it was loading."""
+    def run(self, prompt: str, seed: int = 0) -> dict[str, Any]:
+        """What one job took, and its stages in ms."""
         worker = self._daemon.worker()
         clock = _Clock(worker, psutil.Process(self._daemon.process.pid))
         self._count += 1
@@ -219,7 +184,7 @@ class _Jobs:
         job = SubmitJob(
             job_id=f"job-{self._count}",
             document_id="bench",
-            operation=Fill(prompt=prompt, settings=GenerationSettings(steps=STEPS)),
+            operation=Fill(prompt=prompt, settings=self._settings),
             engine=self._engine,
             seed=seed,
             canvas=self._size,
@@ -236,18 +201,16 @@ class _Jobs:
             pass
         if isinstance(message, JobFailed):
             raise SystemExit(f"the job failed: {message.error}")
-        took = clock.stop()
-        took["load_ms"] = message.timings_ms["load"]
-        return took
+        return {**clock.stop(), "stages_ms": message.timings_ms}
 
 
 @dataclass
 class _Measured:
     """What came out: pairs of (job, direct call)."""
 
-    first: list[tuple[dict[str, float], dict[str, float]]] = field(default_factory=list)
-    later: list[tuple[dict[str, float], dict[str, float]]] = field(default_factory=list)
-    rerolls: list[dict[str, float]] = field(default_factory=list)
+    first: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    later: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    rerolls: list[dict[str, Any]] = field(default_factory=list)
     opened: int = 0
 
     def report(self) -> None:
@@ -257,19 +220,25 @@ class _Measured:
             ("elapsed_s", "s", self.later),
             ("cpu_s", "s", self.later),
             ("peak_bytes", "MB", self.first),
+            ("card_bytes", "MB", self.later),
         ):
-            scale = 1e6 if unit == "MB" else 1
+            if not any(theirs[name] for _, theirs in pairs):
+                continue
+            scale, digits = (1e6, 0) if unit == "MB" else (1, 3)
             ours, theirs = ([pair[side][name] / scale for pair in pairs] for side in (0, 1))
             every = " ".join(f"{a / b:.3f}" for a, b in zip(ours, theirs, strict=True))
             median, reference = statistics.median(ours), statistics.median(theirs)
             print(
-                f"{name.rpartition('_')[0] + ' ' + unit:12}{median:10.1f}{reference:14.1f}"
+                f"{name.rpartition('_')[0] + ' ' + unit:12}{median:10.{digits}f}{reference:14.{digits}f}"
                 f"   {median / reference:.3f} ({every})"
             )
         jobs = [job for job, _ in self.later] + self.rerolls
-        print("first jobs: load", *(f"{job['load_ms'] / 1000:.1f} s" for job, _ in self.first))
+        print("first jobs: load", *(f"{job['stages_ms']['load'] / 1000:.1f} s" for job, _ in self.first))
+        stages = [job["stages_ms"] for job, _ in self.later]
+        medians = {name: statistics.median(each.get(name, 0.0) for each in stages) for name in stages[0]}
+        print("later jobs, ms:", ", ".join(f"{name} {took:.1f}" for name, took in medians.items()))
         print(
-            f"{len(jobs)} later jobs: load at most {max(job['load_ms'] for job in jobs):.1f} ms, "
+            f"{len(jobs)} later jobs: load at most {max(job['stages_ms']['load'] for job in jobs):.1f} ms, "
             f"opened {self.opened} files of the model"
         )
         print(
@@ -278,12 +247,15 @@ class _Measured:
         )
 
 
-def compare(model: Path, scratch: Path, rounds: int, measured: _Measured) -> None:
+def compare(model: Path, case: Case, scratch: Path, rounds: int, measured: _Measured) -> None:
     """Start both, run them in turns, and add to ``measured``."""
     models_dir = scratch / "models"
     installed = import_model(ModelStore(models_dir), model, link=True)
     direct = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.full_size", "--reference", str(model)],
+        [
+            *(sys.executable, "-m", "tests.bench.full_size", "--reference", str(model)),
+            *("--family", case.family, "--steps", str(case.steps)),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -296,7 +268,7 @@ def compare(model: Path, scratch: Path, rounds: int, measured: _Measured) -> Non
     try:
         with DaemonProcess.start(scratch, environ=environ) as daemon:
             print(f"numbers: {json.loads(direct.stdout.readline())['dtype']}, {os.cpu_count()} processors")
-            jobs = _Jobs(daemon, daemon.client(preview_bytes=32768), installed.id)
+            jobs = _Jobs(daemon, daemon.client(preview_bytes=32768), installed.id, case)
             watch = None
             for turn in range(rounds + 1):
                 direct.stdin.write(f"a red disc {turn}\n")
