@@ -1,13 +1,16 @@
-"""What other machines make different, as far as this one can tell: no oneDNN, Apple's graphics, parts that wait, cards that fail."""
+"""What other machines make different, as far as this one can tell: no oneDNN, Apple's graphics, parts that wait, what cards
+round otherwise, cards that fail."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from tests.diffusion.sessions import part_of
+from tests.diffusion.sessions import fill, part_of
 
+from overpaint_backend.engines.base import GenerationSettings
 from overpaint_backend.engines.diffusion.memory import (
     choose_dtype,
     free_unused,
@@ -18,6 +21,7 @@ from overpaint_backend.engines.diffusion.memory import (
 from overpaint_backend.engines.diffusion.preview import LatentPreview
 from overpaint_backend.models.families import FAMILIES
 from overpaint_protocol.geometry import Size
+from overpaint_protocol.messages import LoraWeight
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
 LARGE = 4 << 30
@@ -52,6 +56,36 @@ def test_the_chart_of_a_preview_goes_where_the_autoencoder_works(open_session, f
     cells = {"sd15": torch.zeros(1, 4, 8, 8), "qwen-image": torch.zeros(1, 64, 16)}[family_id]
     preview.picture(cells, Size(64, 64))
     assert seen == ["meta"]
+
+
+@pytest.mark.parametrize("family_id", ["sd15-inpaint", "kandinsky22"])
+def test_a_table_that_was_moved_to_a_card_is_not_what_the_next_fill_begins_with(open_session, family_id):
+    session = open_session(family_id)
+    before = fill(session)
+    schedulers = [
+        part for part in session._model._pipeline.components.values() if hasattr(part, "alphas_cumprod")
+    ]
+    assert schedulers
+    for scheduler in schedulers:
+        scheduler.alphas_cumprod = scheduler.alphas_cumprod * 0.99  # rounded otherwise, for all to see
+    assert np.array_equal(fill(session), before)
+
+
+def test_whether_torch_could_learn_is_the_same_before_and_after_a_lora(open_session, toy_loras):
+    """It decides between two ways to multiply, which on a card are rounded differently."""
+    loras = toy_loras("sdxl")
+    session = open_session("sdxl")
+
+    def learning():
+        parts = session._model._pipeline.components.values()
+        modules = [part for part in parts if isinstance(part, torch.nn.Module)]
+        return [weight for module in modules for weight in module.parameters() if weight.requires_grad]
+
+    assert not learning()
+    mix = tuple(LoraWeight(id=lora) for lora in loras)
+    fill(session, settings=GenerationSettings(steps=1, loras=mix))
+    fill(session)
+    assert not learning()
 
 
 NO_ROOM = "CUDA error: out of memory"

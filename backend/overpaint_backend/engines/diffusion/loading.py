@@ -75,6 +75,10 @@ def load_pipeline(
             detail=f"{type(error).__name__}: {error}",
         ) from error
     pipeline.set_progress_bar_config(disable=True)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            # PEFT does so with all it puts a LoRA in, and leaves it. Torch goes another way then, which rounds otherwise on a card.
+            part.requires_grad_(requires_grad=False)
     main = getattr(pipeline, family.main)
     if is_controlled:
         separate(pipeline.controlnet, main)

@@ -23,7 +23,7 @@ from .memo import Memo, memoize
 from .memory import Placement
 from .preview import LatentPreview
 from .progress import Progress, StepListener
-from .settled import settle
+from .settled import SettledSchedulers, settle
 from .start import Start, Task
 
 __all__ = ["Model"]
@@ -62,6 +62,7 @@ class Model:
         with quiet():
             self.placement = Placement(loaded.pipeline, family, device, dtype, make_room)
         settle(autoencoder)
+        self._schedulers = SettledSchedulers(loaded.pipeline)
         self._pictures = memoize(autoencoder, "encode", _KEPT_PICTURES)
         self._pipeline = loaded.pipeline
         self._callables = {Task.PAINT: _Callable(loaded.pipeline, family)}
@@ -105,6 +106,7 @@ class Model:
             arguments["prior_callback_on_step_end"] = StepListener(progress, None, start.frame)
         graded = None if start.levels is None else GradedMask(start.levels)
         arguments["callback_on_step_end"] = StepListener(progress, self._preview, start.frame, graded)
+        self._schedulers.restore()
         masking = nullcontext() if graded is None else graded.applied_to(pipeline.call)
         try:
             with quiet(), _seeded(seeds[0]), masking, self.placement.watched(start.frame.work, len(seeds)):
