@@ -8,7 +8,9 @@ import pytest
 import torch
 from tests.diffusion.sessions import STAGES, Starved, fill, live_bytes, part_of, request
 
-from overpaint_backend.engines.base import Device, GenerationSettings, OperationName
+from overpaint_backend.engines.base import Device, GenerationSettings, OperationName, Saving
+from overpaint_backend.engines.devices import DeviceMemory
+from overpaint_backend.engines.diffusion import memory
 from overpaint_backend.engines.diffusion.memory import Placement
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine
 from overpaint_backend.models.families import FAMILIES
@@ -42,6 +44,24 @@ def test_short_memory_ends_in_a_finished_fill(open_session, stage, times):
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert np.isfinite(fill(session)).all()
+
+
+def test_a_model_that_painted_smaller_does_so_no_longer_than_memory_is_short(open_session, monkeypatch):
+    session = open_session()
+    free_bytes = 8 << 30
+    monkeypatch.setattr(memory, "memory_of", lambda device: DeviceMemory(free_bytes, 16 << 30, is_main=True))
+    starved = Starved(session, "unet", times=2)
+    in_full = fill(session)
+    assert session.saving() is Saving.OFFLOADED
+    starved.left = 1
+    smaller = fill(session)
+    assert session.saving() is Saving.SMALLER
+    assert not np.array_equal(smaller, in_full)
+    free_bytes = 9 << 30
+    assert np.array_equal(fill(session), smaller), "there is not clearly more"
+    free_bytes = 11 << 30
+    assert np.array_equal(fill(session), in_full)
+    assert session.saving() is Saving.OFFLOADED
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -191,7 +191,7 @@ class BleedSession(EngineSession, Protocol):
 
 
 class Saving(StrEnum):
-    """How a session does with less memory."""
+    """How a session does with less memory, by what it costs."""
 
     TILED = "tiled"
     """In tiles, one picture at a time: slower."""

@@ -19,7 +19,15 @@ from pathlib import Path
 import psutil
 
 from overpaint_backend.engines.arbiter import Arbiter
-from overpaint_backend.engines.base import Cancelled, Device, EngineSession, OnStep, OwnPrimariesEngine, Step
+from overpaint_backend.engines.base import (
+    Cancelled,
+    Device,
+    EngineSession,
+    OnStep,
+    OwnPrimariesEngine,
+    Saving,
+    Step,
+)
 from overpaint_backend.engines.devices import device_kind, device_memory, is_lost, main_memory
 from overpaint_backend.engines.registry import EngineRegistry
 from overpaint_backend.imaging.pipeline import (
@@ -241,7 +249,7 @@ class _Run:
             if gone:
                 self._remark(Remark.UNLOADED_OTHERS, count=len(gone))
             now_saving = self._arbiter.saving(self._engine_id)
-            if now_saving is not None and now_saving is not saving:
+            if now_saving is not None and _cost(now_saving) > _cost(saving):
                 self._remark(Remark.SAVED_MEMORY, saving=now_saving)
 
     def _remark(
@@ -341,6 +349,10 @@ class _Run:
             image = EncodedImage(media_type="image/jpeg", size=preview.size, frame=0)
             self._link.send(RunPreview(run=self._job.run, variant=variant, image=image), (preview.jpeg,))
         self._preview_turns.taken(begun_at, time.monotonic())
+
+
+def _cost(saving: Saving | None) -> int:
+    return 0 if saving is None else 1 + tuple(Saving).index(saving)
 
 
 def _fill_job(request: SubmitJob, payload: tuple[Bytes, ...], seed: int) -> FillJob:

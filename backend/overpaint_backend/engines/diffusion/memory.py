@@ -37,6 +37,7 @@ __all__ = [
     "weight_bytes",
 ]
 
+_CLEARLY_MORE = 1.25
 _SMALL_MODEL_BYTES = 512 << 20
 _NO_MEMORY = (
     "out of memory",
@@ -72,7 +73,7 @@ class Thrift(IntEnum):
 
 
 class Placement:
-    """Where a loaded pipeline lies. Only gets thriftier.
+    """Where a loaded pipeline lies. Gets thriftier, and paints at full size again when there is more memory.
 
     Args:
         pipeline: a diffusers pipeline, in main memory.
@@ -97,6 +98,7 @@ class Placement:
         self.thrift = Thrift.NONE
         self._picture_bytes: dict[Size, int] = {}
         self._is_offloaded = False
+        self._too_little_bytes = 0
         if device.type != "cuda" or _fits(pipeline, device, dtype):
             pipeline.to(device)
         else:
@@ -115,7 +117,16 @@ class Placement:
                     getattr(self._autoencoder, name)()
         elif self.thrift is Thrift.OFFLOADED and self._device.type == "cuda":
             self._offload()
+        self._too_little_bytes = memory_of(self._device).free_bytes
         return self.thrift
+
+    def recover(self) -> None:
+        """Take back the steps that cost quality, if clearly more memory is free than when the last was taken. Call it before a fill."""
+        if (
+            self.thrift.scale < 1
+            and memory_of(self._device).free_bytes > self._too_little_bytes * _CLEARLY_MORE
+        ):
+            self.thrift = Thrift.OFFLOADED
 
     @contextmanager
     def watched(self, work: Size, pictures: int) -> Iterator[None]:

@@ -113,6 +113,7 @@ class DiffusionSession:
         if not hole.any():
             progress.tell(1.0)
             return [FillResult(request.image) for _ in seeds]
+        self._loaded().placement.recover()
         painted = self._paint_all(request, seeds, progress)
         if not all(np.isfinite(picture).all() for picture in painted):
             raise EngineError(
