@@ -8,7 +8,8 @@ which has to hold them all. A ControlNet works in every step, so it is on the ca
 A card of N GB has N GiB, of which CARD_FRACTION are counted on: PyTorch reports 31.37 of 32, 23.65 of 24, 15.70 of 16 and
 5.81 of 6 GiB (from its messages in Wan2.1 issue 465, lerf 73, VSmTrans 3, lcnn 23), and a screen takes some of it.
 
-Counts of weights are those of ``families``. This is arithmetic: what the steps themselves need was not measured.
+Counts of weights are those of ``families``. This is arithmetic; what the steps themselves need was measured for two models
+(docs/models.md).
 """
 
 from __future__ import annotations
