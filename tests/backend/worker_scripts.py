@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from overpaint_backend.executors.base import PixelsAt, Ready, RunOver, RunProgress, RunVariant, WorkerGone
 from overpaint_protocol.errors import EngineError
+from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import ErrorInfo
+from overpaint_protocol.pixels import ImageHeader, PixelFormat
 
 READY = Ready(engines=(), broken_engines=())
 
@@ -78,7 +80,16 @@ def hangs(link, settings):
 def misplaces_its_results(link, settings):
     """Says that pixels lie where the daemon's own are."""
     link.send(READY)
-    link.send(PixelsAt(at=4096, lengths=(4096,)))
+    made = RunVariant(
+        run=1,
+        variant=0,
+        seed=0,
+        engine="echo",
+        target=Rect(0, 0, 1, 1),
+        image=ImageHeader(size=Size(1, 1), format=PixelFormat.RGBA8, frames=(0,)),
+        pixels=PixelsAt(at=4096, lengths=(4096,)),
+    )
+    link.send(made)
     threading.Event().wait()
 
 

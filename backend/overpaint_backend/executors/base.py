@@ -51,6 +51,23 @@ __all__ = [
 ]
 
 
+# ---------------------------------------------------------------- both ways
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelsAt:
+    """A message's payload lies in memory that both share (see ``shared``).
+
+    at: where its first byte is. lengths: of its frames, in bytes; they lie one behind the other, aligned. room_start, room_end: where
+    the results of the run that is to begin may be laid down.
+    """
+
+    at: int
+    lengths: tuple[int, ...]
+    room_start: int = 0
+    room_end: int = 0
+
+
 # ---------------------------------------------------------------- daemon to worker
 
 
@@ -82,7 +99,7 @@ class WorkerStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunJob:
-    """Make the variants of ``request`` from index ``first_variant`` on; its pixels come as payload.
+    """Make the variants of ``request`` from index ``first_variant`` on; its pixels are at ``pixels`` or come as payload.
 
     run: number of this attempt. engine: id of the engine, or empty for the worker's choice. seed: of variant 0, the others follow.
     preview_bytes: largest preview, 0 for none.
@@ -94,6 +111,7 @@ class RunJob:
     first_variant: int
     preview_bytes: int
     request: SubmitJob
+    pixels: PixelsAt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,23 +119,6 @@ class StopRun:
     """Stop this run at the next step; nothing happens if it is over."""
 
     run: int
-
-
-# ---------------------------------------------------------------- both ways
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PixelsAt:
-    """The payload of the next message lies in memory that both share (see ``shared``).
-
-    at: where its first byte is. lengths: of its frames, in bytes; they lie one behind the other, aligned. room_start, room_end: where
-    the results of the run that is to begin may be laid down.
-    """
-
-    at: int
-    lengths: tuple[int, ...]
-    room_start: int = 0
-    room_end: int = 0
 
 
 # ---------------------------------------------------------------- worker to daemon
@@ -192,7 +193,7 @@ class RunRemark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunVariant:
-    """A finished variant, with the fields of ``job.variant``; its pixels are the payload."""
+    """A finished variant, with the fields of ``job.variant``; its pixels are at ``pixels`` or the payload."""
 
     run: int
     variant: int
@@ -200,6 +201,7 @@ class RunVariant:
     engine: str
     target: Rect
     image: ImageHeader
+    pixels: PixelsAt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +241,6 @@ _MESSAGES: dict[bytes, type] = {
     for cls in (
         RunJob,
         StopRun,
-        PixelsAt,
         Ready,
         EnginesChanged,
         WorkerCondition,

@@ -1,31 +1,31 @@
-"""The worker's connection to the daemon, on a thread of its own.
+"""The worker's connection to the daemon, for the one thread that works.
 
-The main thread is an engine's and may be deep inside a library for minutes; this one keeps listening meanwhile, so
-that a cancel is known as soon as the engine looks up.
+libzmq listens meanwhile: that thread is an engine's and may be deep inside a library for minutes, and a cancel is known as soon
+as the engine looks up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
+import socket as sockets
 import sys
 import threading
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 import zmq
 
 from overpaint_protocol.pixels import Bytes
 
-from .base import PixelsAt, RunJob, StopRun, pack, unpack
+from .base import RunJob, RunVariant, StopRun, pack, unpack
 
 if TYPE_CHECKING:
     from .shared import SharedByWorker
 
 __all__ = ["WorkerLink", "exit_with"]
-
-_INSIDE = "inproc://to-daemon"
 
 
 class WorkerLink:
@@ -38,65 +38,59 @@ class WorkerLink:
 
     def __init__(self, endpoint: str, token: str, shared: int | None = None) -> None:
         self._shared = _shared(shared)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._jobs: queue.SimpleQueue[tuple[PixelsAt | None, RunJob, tuple[Bytes, ...]]] = queue.SimpleQueue()
+        self._jobs: deque[tuple[RunJob, tuple[Bytes, ...]]] = deque()
         self._stop_requests: set[int] = set()
-        self._outside = self._context.socket(zmq.DEALER)
-        self._outside.setsockopt(zmq.LINGER, 0)
-        self._outside.setsockopt(zmq.SNDHWM, 0)
-        self._outside.setsockopt_string(zmq.PLAIN_USERNAME, "worker")
-        self._outside.setsockopt_string(zmq.PLAIN_PASSWORD, token)
-        self._outside.connect(endpoint)
-        # Sockets belong to one thread each, so an engine's words cross over by a pair of their own.
-        self._inside = self._context.socket(zmq.PULL)
-        self._inside.setsockopt(zmq.RCVHWM, 0)
-        self._inside.bind(_INSIDE)
-        self._sender = self._context.socket(zmq.PUSH)
-        self._sender.setsockopt(zmq.SNDHWM, 0)
-        self._sender.connect(_INSIDE)
-        threading.Thread(target=self._carry, name="worker-link", daemon=True).start()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt_string(zmq.PLAIN_USERNAME, "worker")
+        self._socket.setsockopt_string(zmq.PLAIN_PASSWORD, token)
+        self._socket.connect(endpoint)
 
     def send(self, message: object, payload: Sequence[Bytes] = ()) -> None:
-        """Say something to the daemon. For one thread and no other."""
-        placed = None if self._shared is None or not payload else self._shared.place(payload)
-        if placed is not None:
-            self._sender.send_multipart(pack(placed))
-            payload = ()
-        self._sender.send_multipart(pack(message, payload), copy=False)
+        """Say something to the daemon."""
+        if self._shared is not None and isinstance(message, RunVariant):
+            placed = self._shared.place(payload)
+            if placed is not None:
+                message, payload = replace(message, pixels=placed), ()
+        self._socket.send_multipart(pack(message, payload), copy=False)
 
     def next_job(self, timeout_s: float) -> tuple[RunJob, tuple[Bytes, ...]] | None:
-        """Wait for a job and its pixels, up to ``timeout_s``; None if none came. For the main thread."""
-        try:
-            pixels, job, payload = self._jobs.get(timeout=timeout_s)
-        except queue.Empty:
+        """Wait for a job and its pixels, up to ``timeout_s``; None if none came."""
+        self.wait(timeout_s)
+        self._hear()
+        if not self._jobs:
             return None
+        job, payload = self._jobs.popleft()
         if self._shared is not None:
-            payload = self._shared.begin(pixels) or payload
+            payload = self._shared.begin(job.pixels) or payload
         return job, payload
+
+    def wait(self, timeout_s: float, bell: sockets.socket | None = None) -> None:
+        """Wait until the daemon says something, or ``bell`` is readable, up to ``timeout_s``."""
+        if self._jobs:
+            return
+        poller = zmq.Poller()
+        for socket in (self._socket, bell):
+            if socket is not None:
+                poller.register(socket, zmq.POLLIN)
+        poller.poll(round(timeout_s * 1000))
 
     def is_stopped(self, run: int) -> bool:
         """Whether the daemon does not want ``run`` any more."""
+        self._hear()
         return run in self._stop_requests
 
-    def _carry(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._outside, zmq.POLLIN)
-        poller.register(self._inside, zmq.POLLIN)
-        pixels: PixelsAt | None = None
-        while True:
-            ready = dict(poller.poll())
-            if self._inside in ready:
-                self._outside.send_multipart(self._inside.recv_multipart(copy=False), copy=False)
-            if self._outside in ready:
-                frames = self._outside.recv_multipart(copy=False)
-                message, payload = unpack([frame.buffer for frame in frames])
-                if isinstance(message, PixelsAt):
-                    pixels = message
-                elif isinstance(message, RunJob):
-                    self._jobs.put((pixels, message, payload))
-                    pixels = None
-                elif isinstance(message, StopRun):
-                    self._stop_requests.add(message.run)
+    def _hear(self) -> None:
+        """Take in what has come."""
+        while self._socket.poll(0):
+            frames = self._socket.recv_multipart(copy=False)
+            message, payload = unpack([frame.buffer for frame in frames])
+            if isinstance(message, RunJob):
+                self._jobs.append((message, payload))
+            elif isinstance(message, StopRun):
+                self._stop_requests.add(message.run)
 
 
 def _shared(descriptor: int | None) -> SharedByWorker | None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from .base import (
     PixelsAt,
     Ready,
     RunJob,
+    RunVariant,
     StopRun,
     WorkerEvent,
     WorkerGone,
@@ -59,8 +60,6 @@ class _Worker:
     started_at: float
     socket_path: Path | None
     shared: SharedByDaemon | None
-    taken: tuple[Bytes, ...] = ()
-    """What the last message said of the payload of the next."""
     is_ready: bool = False
     is_killed: bool = False
 
@@ -151,8 +150,7 @@ class ProcessExecutor:
         shared = None if self._worker is None else self._worker.shared
         placed = None if shared is None else shared.place(payload)
         if placed is not None:
-            self._send(pack(placed))
-            payload = ()
+            job, payload = replace(job, pixels=placed), ()
         self._send(pack(job, payload))
 
     def cancel(self, run: int) -> None:
@@ -276,14 +274,12 @@ class ProcessExecutor:
                 break
             try:
                 message, payload = unpack([frame.buffer for frame in frames])
-                if isinstance(message, PixelsAt):
-                    worker.taken = _take(worker, message)
-                    continue
+                if isinstance(message, RunVariant) and message.pixels is not None:
+                    payload = _take(worker, message.pixels)
             except OverpaintError:
                 _log.exception("worker %d is not understood and gets replaced", worker.process.pid)
                 worker.process.kill()
                 break
-            payload, worker.taken = worker.taken or payload, ()
             if isinstance(message, Ready):
                 worker.is_ready = True
             if isinstance(message, WorkerEvent):

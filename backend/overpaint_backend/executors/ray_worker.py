@@ -13,11 +13,13 @@ import logging
 import os
 import queue
 import shutil
+import socket
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ from .link import WorkerLink, exit_with
 __all__ = ["head", "main"]
 
 _LOOK_S = 0.05
-"""How long a cancel may wait."""
+"""How often the file with Ray's address is looked for."""
 _LISTEN_S = 5.0
 _SHARES = 10_000
 """Ray gives out devices in parts of this."""
@@ -92,9 +94,9 @@ def main(serve: Serve = _serve_with_engines) -> None:
     # 0 CPUs: it is the devices that are shared out, and what an engine does beside them nobody can tell.
     options = {"num_cpus": 0, "num_gpus": int(share * _SHARES) / _SHARES, "scheduling_strategy": "SPREAD"}
     actor = _Actor.options(**options).remote(serve, start.settings, PRODUCT_VERSION)
-    link = WorkerLink(start.endpoint, start.token, start.shared)
-    threading.Thread(target=_pass_back, args=(link, actor), name="pass-back", daemon=True).start()
-    _pass_on(link, actor)
+    said = _Spoken()
+    threading.Thread(target=_listen, args=(actor, said), name="listen", daemon=True).start()
+    _carry(WorkerLink(start.endpoint, start.token, start.shared), actor, said)
 
 
 def _read_address(path: Path) -> str:
@@ -106,11 +108,34 @@ def _read_address(path: Path) -> str:
             time.sleep(_LOOK_S)
 
 
-def _pass_on(link: WorkerLink, actor: Any) -> None:
-    """Carry jobs and cancels to the actor, for ever."""
+class _Spoken:
+    """What the actor has said, from the thread that listens to the one that has the link to the daemon. bell: readable if there is any."""
+
+    def __init__(self) -> None:
+        self._messages: queue.SimpleQueue[_Said] = queue.SimpleQueue()
+        self.bell, self._ringer = socket.socketpair()
+        self.bell.setblocking(False)
+
+    def put(self, said: Sequence[_Said]) -> None:
+        for message in said:
+            self._messages.put(message)
+        self._ringer.send(b"\0")
+
+    def take(self) -> Iterator[_Said]:
+        with suppress(BlockingIOError):
+            self.bell.recv(4096)
+        while not self._messages.empty():
+            yield self._messages.get()
+
+
+def _carry(link: WorkerLink, actor: Any, said: _Spoken) -> None:
+    """Carry jobs and cancels to the actor, and what it says to the daemon, for ever."""
     run, is_stopped = 0, True
     while True:
-        work = link.next_job(_LOOK_S)
+        link.wait(_LISTEN_S, said.bell)
+        for message, payload in said.take():
+            link.send(message, tuple(pixels.data for pixels in payload))
+        work = link.next_job(0.0)
         if work is not None:
             job, payload = work
             run, is_stopped = job.run, False
@@ -120,8 +145,8 @@ def _pass_on(link: WorkerLink, actor: Any) -> None:
             actor.stop.remote(run)
 
 
-def _pass_back(link: WorkerLink, actor: Any) -> None:
-    """Carry what the actor says to the daemon, and end with the actor. The one thread that sends."""
+def _listen(actor: Any, heard: _Spoken) -> None:
+    """Hear what the actor says, and end with it."""
     # One call waits behind the other, so that what is said while a return travels does not wait for the next call to arrive. The
     # actor has one thread for them: they are carried out, and their returns read, in their order.
     calls = deque([actor.listen.remote(), actor.listen.remote()])
@@ -129,8 +154,8 @@ def _pass_back(link: WorkerLink, actor: Any) -> None:
         while True:
             said = ray.get(calls.popleft())
             calls.append(actor.listen.remote())
-            for message, payload in said:
-                link.send(message, tuple(pixels.data for pixels in payload))
+            if said:
+                heard.put(said)
     except RayError as error:
         _log.error("%s", error)
         os._exit(1)
