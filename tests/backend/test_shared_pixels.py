@@ -20,6 +20,7 @@ from overpaint_protocol.errors import ProtocolError
 
 MIB = 1 << 20
 JOB_BYTES, ALL_BYTES = 32 * MIB, 96 * MIB
+MAPPED_BYTES = 8 * MIB
 
 
 @pytest.fixture
@@ -93,19 +94,17 @@ def test_what_is_not_worth_it_or_has_no_room_goes_by_the_socket(daemon, worker, 
 
 
 @pytest.mark.parametrize("how", ["refused", "short"])
-def test_without_memory_to_spare_it_goes_by_the_socket(daemon, worker, begin, monkeypatch, how):
-    begin()
-
+def test_without_memory_to_spare_a_large_job_goes_by_the_socket(daemon, monkeypatch, how):
     def pwrite(*_):
         if how == "refused":
             raise OSError(28, "No space left on device")
         return 5
 
     monkeypatch.setattr(os, "pwrite", pwrite)
-    assert daemon.place(frames(MIB)) is None
+    assert daemon.place(frames(MAPPED_BYTES + 1)) is None
 
 
-def test_without_memory_to_spare_results_go_by_the_socket_until_there_is_some(
+def test_without_memory_to_spare_pixels_go_by_the_socket_until_there_is_some(
     daemon, worker, begin, monkeypatch
 ):
     begin()
@@ -117,24 +116,28 @@ def test_without_memory_to_spare_results_go_by_the_socket_until_there_is_some(
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", fallocate)
         assert worker.place(frames(MIB, seed=2)) is None
+        assert daemon.place(frames(2 * MIB)) is None
     second = daemon.take(worker.place(frames(MIB, seed=3)))
     assert [bytes(first[0]), bytes(second[0])] == [*frames(MIB, seed=1), *frames(MIB, seed=3)]
+    (job,) = worker.begin(daemon.place(frames(2 * MIB, seed=4)))
+    assert bytes(job) == frames(2 * MIB, seed=4)[0]
 
 
-def test_memory_is_put_behind_all_of_a_result(worker, begin, monkeypatch):
-    backed_to = JOB_BYTES
+def test_memory_is_put_behind_all_that_is_mapped_before_it_is_written(daemon, worker, monkeypatch):
+    backed_to = {0: 0, JOB_BYTES: JOB_BYTES}
 
     def fallocate(_, at, length):
-        nonlocal backed_to
-        assert at <= backed_to
-        backed_to = max(backed_to, at + length)
+        part = at // JOB_BYTES * JOB_BYTES
+        assert at <= backed_to[part]
+        backed_to[part] = max(backed_to[part], at + length)
 
     monkeypatch.setattr(os, "posix_fallocate", fallocate)
-    for lengths in ((MIB, 7), (3 * MIB + 5,), (20 * MIB, 300)):
-        begin()
+    for lengths in ((MIB, 7), (3 * MIB + 5,), (MIB, 300), (MAPPED_BYTES,)):
+        worker.begin(daemon.place(frames(*lengths)))
+        assert backed_to[0] >= sum(lengths)
         for _ in range(2):
             placed = worker.place(frames(*lengths))
-            assert backed_to >= placed.at + sum(lengths)
+            assert backed_to[JOB_BYTES] >= placed.at + sum(lengths)
 
 
 def test_nobody_can_shorten_it_under_a_reader(daemon, worker, begin):

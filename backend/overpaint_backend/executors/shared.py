@@ -8,8 +8,8 @@ a reader; what a worker says of its contents is held against its size. The first
 before a run begins; the rest is the worker's, in the room that the daemon names for each run. A result is not copied out
 again: clients and the disk read it where it lies, and its place is free once the last of them has let go of it.
 
-A system without memory to spare has to say so rather than end the process. So the daemon writes as to a file, which leaves its
-own memory as small as it is, and the worker has memory put behind its part before it copies results there, which is quicker.
+Copying into mapped memory is quicker than writing as to a file. But a system without memory to spare has to say so rather than
+end the process, so memory is put behind what is mapped before it is written.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ _ALIGNMENT = 64
 """Every frame begins at a multiple of it, as memory of its own would: arrays of any type lie over frames."""
 _LEAST_BYTES = 128 << 10
 """Fewer are as quick by the socket."""
+_MAPPED_JOB_BYTES = 8 << 20
+"""Larger jobs the daemon writes as to a file: mapped, their pixels would count twice in its memory."""
 
 
 class SharedByDaemon:
@@ -52,6 +54,7 @@ class SharedByDaemon:
             os.ftruncate(self.descriptor, _ALL_BYTES)
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
+            self._jobs = _Part(self.descriptor, 0, _MAPPED_JOB_BYTES)
             # For good: to have the system find each page of each result anew takes as long as to copy it.
             self._results = mmap.mmap(self.descriptor, _RESULT_BYTES, prot=mmap.PROT_READ, offset=_JOB_BYTES)
         except OSError:
@@ -65,9 +68,12 @@ class SharedByDaemon:
         if not lengths:
             return None
         try:
-            for frame, at, size in zip(frames, _starts(lengths), lengths, strict=False):
-                if os.pwrite(self.descriptor, frame, at) < size:
-                    return None
+            if _starts(lengths)[-1] <= _MAPPED_JOB_BYTES:
+                self._jobs.write(frames, lengths, 0)
+            else:
+                for frame, at, size in zip(frames, _starts(lengths), lengths, strict=False):
+                    if os.pwrite(self.descriptor, frame, at) < size:
+                        return None
         except OSError:  # no memory; the socket has a way to wait for it
             return None
         start, end = self._room()
@@ -114,11 +120,9 @@ class SharedByWorker:
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
         os.set_inheritable(descriptor, False)
         self._jobs = memoryview(mmap.mmap(descriptor, _JOB_BYTES, prot=mmap.PROT_READ))
-        self._results = memoryview(mmap.mmap(descriptor, _ALL_BYTES))
-        self._backed_to = _JOB_BYTES
+        self._results = _Part(descriptor, _JOB_BYTES, _ALL_BYTES)
         self._room = (0, 0)
 
     def begin(self, pixels: PixelsAt | None) -> tuple[Bytes, ...]:
@@ -134,23 +138,38 @@ class SharedByWorker:
         """Lay a result down, if there is room."""
         start, end = self._room
         lengths = _lengths(frames, end - start)
-        *starts, length = _starts(lengths)
-        if not lengths or not self._is_backed(start + length):
+        if not lengths:
             return None
-        for frame, at, size in zip(frames, starts, lengths, strict=True):
-            self._results[start + at : start + at + size] = memoryview(frame).cast("B")
-        self._room = _page_end(start + length), end
+        try:
+            written_to = self._results.write(frames, lengths, start)
+        except OSError:  # no memory; the socket has a way to wait for it
+            return None
+        self._room = _page_end(written_to), end
         return PixelsAt(at=start, lengths=lengths)
 
-    def _is_backed(self, end: int) -> bool:
-        """Have memory put behind the results up to ``end``; returns whether there is some."""
-        try:
-            if end > self._backed_to:
-                os.posix_fallocate(self._descriptor, self._backed_to, end - self._backed_to)
-                self._backed_to = end
-        except OSError:  # the socket has a way to wait for it
-            return False
-        return True
+
+class _Part:
+    """The memory from ``start`` to ``end``, mapped by the side that writes it."""
+
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        self._descriptor = descriptor
+        self._start = self._backed_to = start
+        self._memory = memoryview(mmap.mmap(descriptor, end - start, offset=start))
+
+    def write(self, frames: Sequence[Bytes], lengths: Sequence[int], at: int) -> int:
+        """Lay ``frames`` down from ``at`` on; returns where they end.
+
+        Raises:
+            OSError: there is no memory for them.
+        """
+        *starts, length = _starts(lengths)
+        if at + length > self._backed_to:
+            os.posix_fallocate(self._descriptor, self._backed_to, at + length - self._backed_to)
+            self._backed_to = at + length
+        for frame, start, size in zip(frames, starts, lengths, strict=True):
+            begin = at - self._start + start
+            self._memory[begin : begin + size] = memoryview(frame).cast("B")
+        return at + length
 
 
 def _lengths(frames: Sequence[Bytes], room: int) -> tuple[int, ...]:

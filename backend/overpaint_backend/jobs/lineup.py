@@ -139,6 +139,8 @@ class LineUp:
 
     def order(self, workers: Collection[WorkerId]) -> list[JobKey]:
         """The order in which ``workers`` would run what waits if nothing else came and each job took as long as is expected."""
+        if not self._jobs:
+            return []
         rehearsal = self._copy()
         order: list[JobKey] = []
         left_s = {
