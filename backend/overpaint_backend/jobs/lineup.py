@@ -164,8 +164,6 @@ class LineUp:
 
     def place_for(self, job: Waiting, workers: Collection[WorkerId]) -> int:
         """How many waiting jobs would start before ``job`` if it were added."""
-        if not self._jobs:
-            return 0
         rehearsal = self._copy()
         rehearsal.add(job)
         return rehearsal.order(workers).index(job.key)

@@ -130,6 +130,8 @@ class JobQueue:
 
     def position(self, job: Job) -> int:
         """Jobs ahead of ``job``, which is not queued yet."""
+        if not self._scheduler.waiting:
+            return len(self._scheduler.running)
         return self._scheduler.position_for(self._waiting(job))
 
     def cancel(self, job: Job, now: float) -> None:
