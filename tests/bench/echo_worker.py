@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import replace
 
 from overpaint_backend.engines.testing import InvertEngine
 from overpaint_backend.executors.base import Ready, RunOver, RunVariant, WorkerStart
 from overpaint_backend.executors.link import WorkerLink, exit_with
+from overpaint_backend.freed_memory import FreedMemory
 from overpaint_protocol import codec
 
 ENGINE = "test-invert"
@@ -33,12 +35,15 @@ def main() -> None:
     """Serve the daemon until it closes standard input."""
     start = codec.from_plain(json.loads(sys.stdin.buffer.readline()), WorkerStart)
     exit_with(sys.stdin.buffer)
+    freed_memory = FreedMemory(lambda give_back: give_back())  # as the worker has it
     link = WorkerLink(start.endpoint, start.token, start.shared)
     link.send(Ready(engines=(InvertEngine().info(),), broken_engines=()))
     while True:
         work = link.next_job(1.0)
+        freed_memory.look(time.monotonic())
         if work is None:
             continue
+        freed_memory.use()
         job, payload = work
         frames = job.request.image.take(payload)
         image = replace(job.request.image, frames=tuple(range(len(frames))), profile=None)

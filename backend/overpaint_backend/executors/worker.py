@@ -30,6 +30,7 @@ from overpaint_backend.engines.base import (
 )
 from overpaint_backend.engines.devices import device_kind, device_memory, is_lost, main_memory
 from overpaint_backend.engines.registry import EngineRegistry
+from overpaint_backend.freed_memory import FreedMemory
 from overpaint_backend.imaging.pipeline import (
     FillJob,
     FillOutput,
@@ -102,6 +103,7 @@ class _Worker:
         self.device = Device("auto")
         self.arbiter = Arbiter(self.registry.get, self.device, device_memory, settings.idle_unload_s)
         self._process = psutil.Process()
+        self._freed_memory = FreedMemory(lambda give_back: give_back())
         self._told_loaded: tuple[str, ...] | None = None
         self._told_at = 0.0
         self.paces = Paces(None if self._pace_path is None else read_history(self._pace_path))
@@ -113,8 +115,10 @@ class _Worker:
         while True:
             job = self.link.next_job(_TURN_S)
             if job is not None:
+                self._freed_memory.use()
                 _Run(self, job[0]).carry_out(job[1])
             now = time.monotonic()
+            self._freed_memory.look(now)
             self.arbiter.close_idle(now)
             watch.look(now)
             self.tell_condition(now)
