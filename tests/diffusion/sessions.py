@@ -13,6 +13,12 @@ from overpaint_backend.engines.base import FillRequest, GenerationSettings, Oper
 HOLE = np.s_[16:48, 16:48]
 STAGES = {"text": "text_encoder", "encode": "vae.encoder", "sample": "unet", "decode": "vae.decoder"}
 """What can run out of memory in a Stable Diffusion, by the name of the component that then does."""
+SMALL_EDITS = {
+    "diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint": (64, 64, None),
+    "diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus": (64, 64),
+}
+"""What ``calculate_dimensions`` of Qwen's pipelines that edit has to say for them to work at the toys' size; they do at a
+megapixel whatever they are asked for."""
 
 
 def request(**changes):

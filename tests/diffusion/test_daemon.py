@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.daemon_process import DaemonProcess, picture
+from tests.diffusion.sessions import SMALL_EDITS
+from tests.integration.daemon_process import DaemonProcess, install_plugin, picture, wait_until
 
 from overpaint_backend.models.families import FAMILIES
 from overpaint_protocol.errors import UnsupportedOperation
@@ -34,6 +35,19 @@ from overpaint_protocol.messages import (
 SIZE = Size(48, 64)
 QUICK = GenerationSettings(steps=2)
 
+# A package whose engines are none, which does to the worker what ``small_edits`` does to these tests' own process.
+SMALL_EDITS_SOURCE = f"""
+from importlib import import_module
+
+class Provider:
+    def __init__(self):
+        for module, size in {SMALL_EDITS!r}.items():
+            import_module(module).calculate_dimensions = lambda area, ratio, size=size: size
+
+    def engines(self):
+        return ()
+"""
+
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory, models_dir, toy, toy_loras):
@@ -46,7 +60,11 @@ def daemon(tmp_path_factory, models_dir, toy, toy_loras):
         "OMP_NUM_THREADS": "1",
         "OVERPAINT_MODELS_DIR": str(models_dir),
     }
-    with DaemonProcess.start(tmp_path_factory.mktemp("daemon"), environ=changes) as running:
+    folder = tmp_path_factory.mktemp("daemon")
+    install_plugin(folder, "small-edits", "small_edits:Provider", SMALL_EDITS_SOURCE)
+    with DaemonProcess.start(folder, environ=changes) as running:
+        # later than other workers, for what the package imports
+        wait_until(lambda: running.client().welcome.engines, "the engines are announced", 120.0)
         yield running
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.diffusion.sessions import HOLE, count_encodings, fill, request
+from tests.diffusion.sessions import HOLE, count_encodings, fill, part_of, request
 
 from overpaint_backend.engines.base import GenerationSettings, OperationName
 from overpaint_backend.engines.diffusion.provider import DiffusionEngine
@@ -88,6 +88,22 @@ def test_an_edit_knows_no_strength(open_session):
     near = GenerationSettings(steps=2, strength=0.5)
     with pytest.raises(UnsupportedOperation, match=r"as far as it says.*100 %"):
         fill(open_session("flux2-klein"), operation=OperationName.EDIT, settings=near)
+
+
+@pytest.mark.parametrize("operation", [OperationName.FILL, OperationName.EDIT])
+def test_what_works_at_a_megapixel_alone_gives_back_the_size_asked_for(open_session, operation):
+    """As Qwen's pipelines that edit do, but where ``small_edits`` keeps the toy from it."""
+    session = open_session("qwen-image-edit")
+    mask = np.zeros((64, 64), np.float32)
+    mask[30:34, 30:34] = 1
+    sizes = []
+    part_of(session, "vae.encoder").register_forward_pre_hook(
+        lambda module, arguments: sizes.append(arguments[0].shape[-2:])
+    )
+    image = fill(session, operation=operation, mask=mask, settings=GenerationSettings(steps=2))
+    assert image.shape == (64, 64, 3)
+    assert np.isfinite(image).all()
+    assert max(height * width for height, width in sizes) >= 2**20
 
 
 def test_only_families_that_edit_offer_it(toy):

@@ -120,7 +120,7 @@ after = composite(image)
 RESULTS["outside"], RESULTS["inside"] = changed_outside(before, after, mask), changed_inside(before, after, mask)
 RESULTS["selection kept"] = selection(image) == mask
 RESULTS["layers"] = tree(image)
-RESULTS["variants"] = call("plug-in-overpaint-remove", image, variants=3)
+RESULTS["variants"] = call("plug-in-overpaint-remove", image, variants=3, engine="test-invert")
 RESULTS["outside variants"] = changed_outside(before, composite(image), mask)
 RESULTS["group"] = tree(image)[0]
 image.select_rectangle(Gimp.ChannelOps.REPLACE, 5, 6, 1, 1)
@@ -204,9 +204,10 @@ def test_fill_ended_in_the_middle_is_recovered(gimp: Gimp) -> None:
         ender = threading.Thread(target=end_when_queued, args=(gimp.state,))
         ender.start()
         results = gimp.run("""
-image = picture(1200, 900)
-image.select_rectangle(Gimp.ChannelOps.REPLACE, 200, 200, 700, 500)
-RESULTS["ended"] = call("plug-in-overpaint-fill", image, prompt="a pond", variants=4, engine="embedded")[0]
+image = picture(120, 90)
+image.select_rectangle(Gimp.ChannelOps.REPLACE, 20, 20, 70, 50)
+RESULTS["ended"] = call("plug-in-overpaint-fill", image, prompt="a pond steps=40 delay=0.05", variants=4,
+    engine="test-invert")[0]
 RESULTS["before"] = len(image.get_layers())
 other = picture(64, 64)
 RESULTS["other"] = call("plug-in-overpaint-recover", other)
@@ -223,7 +224,7 @@ for one in Gimp.get_images(): one.delete()
     assert status == "execution-error"
     assert "belongs to" in sentence
     assert results["recover"] == ["success", ""]
-    assert results["after"] == "Fill: a pond"
+    assert results["after"] == "Fill: a pond steps=40 delay=0.05"
     assert results["again"] == ["success", ""]
     assert results["layers"] == 2
     assert not list((gimp.state / "clients/gimp").glob("*.json"))

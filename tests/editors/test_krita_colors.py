@@ -121,8 +121,11 @@ def _alpha(layer: np.ndarray, depth: str) -> np.ndarray:
 
 def _reach(alpha: np.ndarray, mask: np.ndarray) -> float:
     """How far, in px, the layer reaches beyond the selection."""
-    painted, selected = np.argwhere(alpha > 0), np.argwhere(mask > 0)
-    distances = np.hypot(*(painted[:, None, :] - selected[None, :, :]).transpose(2, 0, 1))
+    assert (alpha > 0).any()
+    beyond, selected = np.argwhere((alpha > 0) & (mask == 0)), np.argwhere(mask > 0)
+    if not len(beyond):
+        return 0.0
+    distances = np.hypot(*(beyond[:, None, :] - selected[None, :, :]).transpose(2, 0, 1))
     return float(distances.min(axis=1).max())
 
 

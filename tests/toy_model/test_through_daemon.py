@@ -71,7 +71,7 @@ def paint(client, name, prompt, *, seed, variants=8):
         edges=Edges(grow_px=0, blend_px=0),
     )
     client.ask(request, (pixels, mask.tobytes()))
-    received = client.receive_until(JobDone, JobFailed)
+    received = client.until_over(request.job_id)
     assert isinstance(received[-1].message, JobDone), received[-1].message
     layers = []
     for envelope in received:
