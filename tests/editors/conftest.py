@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.editors.driving import ANSWER_S, EditorRoot, find_root, roots_folder, short_folder
@@ -19,14 +21,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(_HERE) and "editor_root" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.editor)
             item.add_marker(pytest.mark.timeout(2 * ANSWER_S))
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
-def _group(item: pytest.Item) -> str:
-    """Tests that share an editor, and so one worker of pytest: those of a file in one root, or those with models."""
-    if "model_daemon" in getattr(item, "fixturenames", ()):
-        return item.path.stem
-    return f"{item.path.stem}-{item.callspec.params['editor_root']}"
+_OWN_EDITORS = {"test_driving", "test_gimp_fills", "test_gimp_plugin", "test_shared_daemon"}
+"""Files whose tests start an editor each."""
+
+_WITH_MODELS = {"test_gimp_prompts", "test_krita_prompts"}
+"""Files whose tests share a daemon with models, whatever the root."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadscope``, tests that share an editor go to one worker of pytest, the largest groups first.
+
+    ``--dist loadgroup`` would do the same by a marker, but writes it into the ids of tests, and since pytest 9.2 nobody reads
+    what it writes.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByEditor(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByEditor(config, log)
+
+
+def _group(nodeid: str) -> str:
+    """What tests share: the editor of a file in one root, a daemon with models, or nothing."""
+    file = Path(nodeid.split("::", 1)[0]).stem
+    if file in _WITH_MODELS:
+        return file
+    root = re.search(r"\[(\w+)", nodeid)
+    return nodeid if file in _OWN_EDITORS or root is None else f"{file}-{root[1]}"
 
 
 @pytest.fixture(scope="session", params=["trixie", "sid"])
