@@ -19,7 +19,6 @@ from overpaint_protocol.messages import (
     GenerationSettings,
     InspectDaemon,
     JobDone,
-    JobFailed,
     JobVariant,
     SubmitJob,
 )
