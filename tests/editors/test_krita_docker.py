@@ -302,7 +302,6 @@ result = dict(running=running, sentence=sentence, cancelled=cancelled, texts=pil
     assert result["added"] == 0
 
 
-@pytest.mark.alone
 def test_a_job_that_waits_shows_its_place_in_the_queue(krita: KritaDriver) -> None:
     result = _run(
         krita,
@@ -328,6 +327,7 @@ result = dict(running=running, waiting=waiting, sentences=sentences, left=pilot.
     assert result["left"] == [], result
 
 
+@pytest.mark.alone
 def test_krita_stays_responsive_with_a_large_picture(krita: KritaDriver) -> None:
     """4096 × 4096 pixels are read, sent, filled, received and inserted while a timer watches the event loop."""
     result = _run(
