@@ -82,19 +82,20 @@ class Measured:
 
 def measure(executor: str, folder: Path, jobs: int, rounds: int) -> Measured:
     """Run it all with one executor. jobs: for each worker in a round."""
-    with _daemon(folder / "one", executor, 1) as one, _daemon(folder / "two", executor, 2) as two:
+    with started(folder / "one", executor, 1) as one, started(folder / "two", executor, 2) as two:
         rates: dict[int, list[float]] = {1: [], 2: []}
         for turn in range(rounds + 1):
             for workers, daemon in ((1, one), (2, two)):
                 rate = _jobs_per_minute(daemon.client(), workers * (jobs if turn else _WARM_UP))
                 if turn:
                     rates[workers].append(rate)
-        kill = _kill_one(two.client(), jobs)
+        kill = kill_one(two.client(), jobs)
     return Measured(executor, median(rates[1]), median(rates[2]), kill)
 
 
 @contextmanager
-def _daemon(folder: Path, executor: str, workers: int) -> Iterator[DaemonProcess]:
+def started(folder: Path, executor: str, workers: int) -> Iterator[DaemonProcess]:
+    """A daemon with so many workers, all of them ready. folder: a new one for it."""
     folder.mkdir()
     environ = {"PYTHONPATH": _SOURCES, "PYTHONWARNINGS": "default"}  # Ray warns of things of its own
     how = {"workers": workers, "ray": EXECUTORS[executor]}
@@ -124,7 +125,8 @@ def _jobs_per_minute(client: Client, jobs: int) -> float:
     return jobs * 60 / (time.perf_counter() - began)
 
 
-def _kill_one(client: Client, jobs: int) -> Kill:
+def kill_one(client: Client, jobs: int) -> Kill:
+    """Ask a daemon with two workers for jobs, and kill the process that does the third or a later one."""
     colors = {f"job-{number}": number for number in range(jobs)}
     for job_id, color in colors.items():
         client.send(*submission(job_id, color=color))
