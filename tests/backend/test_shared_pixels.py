@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +48,12 @@ def frames(*lengths, seed=1):
     return tuple(chance.randbytes(length) for length in lengths)
 
 
+def mapped_bytes():
+    """What this process has mapped of such memory."""
+    line = re.search(r"RssShmem:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(line[1]) * 1024
+
+
 def test_a_jobs_pixels_and_its_results_are_what_was_laid_down(daemon, worker):
     pixels = frames(MIB, 5000, 3)
     assert tuple(map(bytes, worker.begin(daemon.place(pixels)))) == pixels
@@ -74,6 +82,18 @@ def test_a_result_is_held_while_anything_refers_to_it_and_its_place_is_used_agai
     del part
     begin()
     assert worker.place(other).at == first_place.at
+
+
+@pytest.mark.parametrize(("length", "stays"), [(MAPPED_BYTES, MAPPED_BYTES), (MAPPED_BYTES + 1, 0)])
+def test_of_results_that_are_over_little_counts_in_the_daemons_memory(daemon, worker, begin, length, stays):
+    begin()
+    results = [worker.place(frames(length)) for _ in range(3)]
+    before = mapped_bytes()
+    taken = [daemon.take(result) for result in results]
+    assert [bytes(frame) for (frame,) in taken] == [*frames(length)] * 3
+    assert mapped_bytes() - before >= 3 * length
+    del taken
+    assert mapped_bytes() - before <= stays + 64 * 1024
 
 
 def test_the_largest_part_that_is_free_is_the_room(daemon, worker, begin):

@@ -37,8 +37,9 @@ _ALIGNMENT = 64
 """Every frame begins at a multiple of it, as memory of its own would: arrays of any type lie over frames."""
 _LEAST_BYTES = 128 << 10
 """Fewer are as quick by the socket."""
-_MAPPED_JOB_BYTES = 8 << 20
-"""Larger jobs the daemon writes as to a file: mapped, their pixels would count twice in its memory."""
+_MAPPED_BYTES = 8 << 20
+"""What the daemon has mapped counts in its memory, so it keeps no more than this of jobs and of results that are over. Larger jobs
+it writes as to a file, and larger results it finds anew."""
 
 
 class SharedByDaemon:
@@ -54,8 +55,8 @@ class SharedByDaemon:
             os.ftruncate(self.descriptor, _ALL_BYTES)
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
-            self._jobs = _Part(self.descriptor, 0, _MAPPED_JOB_BYTES)
-            # For good: to have the system find each page of each result anew takes as long as to copy it.
+            self._jobs = _Part(self.descriptor, 0, _MAPPED_BYTES)
+            # To have each page of a result found anew takes as long as to copy it: the first place stays mapped.
             self._results = mmap.mmap(self.descriptor, _RESULT_BYTES, prot=mmap.PROT_READ, offset=_JOB_BYTES)
         except OSError:
             os.close(self.descriptor)
@@ -68,7 +69,7 @@ class SharedByDaemon:
         if not lengths:
             return None
         try:
-            if _starts(lengths)[-1] <= _MAPPED_JOB_BYTES:
+            if _starts(lengths)[-1] <= _MAPPED_BYTES:
                 self._jobs.write(frames, lengths, 0)
             else:
                 for frame, at, size in zip(frames, _starts(lengths), lengths, strict=False):
@@ -92,13 +93,19 @@ class SharedByDaemon:
             raise ProtocolError("The worker named a place for pixels that there is not.")
         place = np.frombuffer(self._results, np.uint8, length, pixels.at - _JOB_BYTES)
         self._held[pixels.at] = pixels.at + length
-        weakref.finalize(place, self._held.pop, pixels.at, None).atexit = False
+        weakref.finalize(place, self._release, pixels.at).atexit = False
         view = place.data
         return tuple(view[at : at + size] for at, size in zip(starts, pixels.lengths, strict=True))
 
     def close(self) -> None:
         """Let go of the memory; results that somebody refers to stay."""
         os.close(self.descriptor)
+
+    def _release(self, at: int) -> None:
+        """The place is free, said by whichever thread let go of it last."""
+        end = self._held.pop(at)
+        if at > _JOB_BYTES or end - at > _MAPPED_BYTES:
+            self._results.madvise(mmap.MADV_DONTNEED, at - _JOB_BYTES, end - at)
 
     def _room(self) -> tuple[int, int]:
         """The largest part for results that nobody refers to."""
