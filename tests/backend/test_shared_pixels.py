@@ -84,7 +84,7 @@ def test_a_result_is_held_while_anything_refers_to_it_and_its_place_is_used_agai
     assert worker.place(other).at == first_place.at
 
 
-@pytest.mark.parametrize(("length", "stays"), [(MAPPED_BYTES, MAPPED_BYTES), (MAPPED_BYTES + 1, 0)])
+@pytest.mark.parametrize(("length", "stays"), [(16 * MIB, 16 * MIB), (16 * MIB + 1, 0)])
 def test_of_results_that_are_over_little_counts_in_the_daemons_memory(daemon, worker, begin, length, stays):
     begin()
     results = [worker.place(frames(length)) for _ in range(3)]

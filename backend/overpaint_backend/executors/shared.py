@@ -37,7 +37,7 @@ _ALIGNMENT = 64
 """Every frame begins at a multiple of it, as memory of its own would: arrays of any type lie over frames."""
 _LEAST_BYTES = 128 << 10
 """Fewer are as quick by the socket."""
-_MAPPED_BYTES = 8 << 20
+_MAPPED_JOB_BYTES, _MAPPED_RESULT_BYTES = 8 << 20, 16 << 20
 """What the daemon has mapped counts in its memory, so it keeps no more than this of jobs and of results that are over. Larger jobs
 it writes as to a file, and larger results it finds anew."""
 
@@ -55,7 +55,7 @@ class SharedByDaemon:
             os.ftruncate(self.descriptor, _ALL_BYTES)
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
-            self._jobs = _Part(self.descriptor, 0, _MAPPED_BYTES)
+            self._jobs = _Part(self.descriptor, 0, _MAPPED_JOB_BYTES)
             # To have each page of a result found anew takes as long as to copy it: the first place stays mapped.
             self._results = mmap.mmap(self.descriptor, _RESULT_BYTES, prot=mmap.PROT_READ, offset=_JOB_BYTES)
         except OSError:
@@ -69,7 +69,7 @@ class SharedByDaemon:
         if not lengths:
             return None
         try:
-            if _starts(lengths)[-1] <= _MAPPED_BYTES:
+            if _starts(lengths)[-1] <= _MAPPED_JOB_BYTES:
                 self._jobs.write(frames, lengths, 0)
             else:
                 for frame, at, size in zip(frames, _starts(lengths), lengths, strict=False):
@@ -104,7 +104,7 @@ class SharedByDaemon:
     def _release(self, at: int) -> None:
         """The place is free, said by whichever thread let go of it last."""
         end = self._held.pop(at)
-        if at > _JOB_BYTES or end - at > _MAPPED_BYTES:
+        if at > _JOB_BYTES or end - at > _MAPPED_RESULT_BYTES:
             self._results.madvise(mmap.MADV_DONTNEED, at - _JOB_BYTES, end - at)
 
     def _room(self) -> tuple[int, int]:
