@@ -91,6 +91,47 @@ def test_a_gradient_goes_on_without_steps(hole):
         assert np.abs(np.diff(painted, axis=axis)).max() < 0.02
 
 
+def boards(height, width, slope):
+    """Boards of 5 to 15 px and random shades, grained."""
+    rows, columns = np.mgrid[:height, :width]
+    seams = np.cumsum(np.random.default_rng(4).integers(5, 16, 200)) - 800
+    shades = np.random.default_rng(2).uniform(0.2, 0.8, (201, 3)).astype(np.float32)
+    grain = np.random.default_rng(3).normal(0, 0.02, (height, width, 1)).astype(np.float32)
+    return shades[np.searchsorted(seams, rows - slope * columns)] + grain
+
+
+@pytest.mark.parametrize("slope", [0, 0.12, -0.31])
+@pytest.mark.parametrize("hole", [np.s_[40:200, 100:200], np.s_[:, 220:]])
+def test_boards_go_on_straight(hole, slope):
+    image = boards(240, 320, slope)
+    painted = fill(image, hole)
+    # Where a seam is further than a pixel there is but one shade that is right.
+    plain = np.abs(image - np.roll(image, 2, axis=0)).max(axis=-1) < 0.1
+    plain &= np.abs(image - np.roll(image, -2, axis=0)).max(axis=-1) < 0.1
+    # A board that begins in the hole cannot be known.
+    rows, columns = np.mgrid[:240, :320]
+    begins = rows - slope * columns
+    plain &= (begins > begins[:, :100].min() + 15) & (begins < begins[:, :100].max() - 15)
+    right = np.abs(painted - image).max(axis=-1) < 0.15
+    assert right[hole][plain[hole]].mean() > 0.99
+
+
+def test_courses_of_large_bricks_go_on_straight_and_in_step():
+    rows, columns = np.mgrid[:360, :480]
+    course = rows // 36
+    along = columns + course % 2 * 45
+    mortar = (rows % 36 < 5) | (along % 90 < 5)
+    random = np.random.default_rng(3)
+    shades = random.uniform(0.7, 1, (10, 7)).astype(np.float32)[course, along // 90]
+    brick = shades[..., None] * np.array([0.6, 0.3, 0.2], np.float32)
+    image = np.where(mortar[..., None], np.float32(0.8), brick)
+    image = image + random.normal(0, 0.02, (360, 480, 1)).astype(np.float32)
+    hole = np.hypot((rows - 190) / 2, columns - 230) < 50
+    painted = fill(image, hole)
+    pale = painted[..., 2] > 0.5
+    assert (pale == mortar)[hole].mean() > 0.99
+
+
 def test_a_line_crosses_the_hole():
     image = np.full((200, 260, 3), 0.7, np.float32)
     image[96:102] = 0.1

@@ -17,7 +17,7 @@ from overpaint_backend.imaging.mask import bounds, grow
 from overpaint_backend.imaging.resample import extend
 
 from .field import Field
-from .patches import convolve
+from .patches import soften
 from .picture import Picture
 
 __all__ = ["copy_detail"]
@@ -43,7 +43,7 @@ def copy_detail(
         on_part: called with the share that is done, up to 1; it may raise.
     """
     height, width = picture.hole.shape
-    large = _soften(draft, _SOFTNESS_PX)
+    large = soften(draft, _SOFTNESS_PX)
     rim = grow(picture.hole, 1) & picture.sources
     result = picture.rgb.copy()
     low, high = _range(picture)
@@ -85,16 +85,6 @@ def _close_seam(result: NDArray[np.float32], picture: Picture, rim: NDArray[np.b
     membrane = extend(picture.rgb[window] - part, rim[window])
     part += membrane
     part[~picture.hole[window]] = picture.rgb[window][~picture.hole[window]]
-
-
-def _soften(rgb: NDArray[np.float32], deviation_px: float) -> NDArray[np.float32]:
-    """Blur (H, W, C) float32 with a Gaussian of that standard deviation; the edge continues."""
-    radius = int(3 * deviation_px + 0.5)
-    places = np.arange(-radius, radius + 1)
-    weights = np.exp(-(places**2) / (2 * deviation_px**2))
-    weights = (weights / weights.sum()).astype(np.float32)
-    padded = np.pad(rgb, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
-    return convolve(padded, weights, weights)
 
 
 def _between(

@@ -13,15 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .agreement import agree
+from .lines import Lines
+from .patches import soften
 from .picture import Picture
 from .targets import Targets
 
-__all__ = ["Field", "search"]
+__all__ = ["Field", "even_out", "search"]
 
 _PASSES = 4
 _STRIDES_PX = (8, 4, 2, 1)
 _SEARCHED = 0.7
 """The search's share of the time; the rest is agreement's."""
+
+_EVEN_PX = 4.0
+"""Standard deviation of what counts as color at large where lines are straightened, which lie a little elsewhere in the draft."""
 
 _NEIGHBORS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
@@ -37,14 +42,19 @@ class Field:
 
 
 def search(
-    painted: NDArray[np.float32], picture: Picture, seed: int, on_pass: Callable[[float], None]
+    painted: NDArray[np.float32],
+    picture: Picture,
+    seed: int,
+    on_pass: Callable[[float], None],
+    lines: Lines | None = None,
 ) -> Field:
     """Find the field of ``painted``, (H, W, 3) float32, which is ``picture`` with its hole filled.
 
-    There must be a whole patch of sources. Calls ``on_pass`` with the share that is done, up to 1; it may raise.
+    Sources are on the same one of ``lines``, if any, where that fits. There must be a whole patch of sources. Calls
+    ``on_pass`` with the share that is done, up to 1; it may raise.
     """
     random = np.random.default_rng(seed)
-    targets = Targets(painted, picture)
+    targets = Targets(painted, picture, lines)
     finder = _Finder(targets, random)
     for done in range(1, _PASSES + 1):
         for stride in _STRIDES_PX:
@@ -56,10 +66,27 @@ def search(
             reach //= 2
         on_pass(_SEARCHED * done / _PASSES)
     sources = np.full(targets.shape, -1, np.int64)
+    found = finder.found
+    if lines is not None:
+        # The draft's lines may bend by some pixels, so neighbors have to agree on what they look like when straight.
+        found = targets.straighten(found)
+        sources[targets.rows, targets.columns] = found
+        painted = even_out(picture, painted, Field(sources))
+        targets = Targets(painted, picture, lines)
     sources[targets.rows, targets.columns] = agree(
-        targets, finder.found, painted, lambda share: on_pass(_SEARCHED + (1 - _SEARCHED) * share)
+        targets, found, painted, lambda share: on_pass(_SEARCHED + (1 - _SEARCHED) * share)
     )
     return Field(sources)
+
+
+def even_out(picture: Picture, draft: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
+    """Paint the hole of ``picture`` from its sources; of the draft, of the same size, only the colors at large are left."""
+    found = field.sources >= 0
+    copied = draft.copy()
+    copied[found] = picture.rgb.reshape(-1, 3)[field.sources[found]]
+    share = np.maximum(soften(found[..., None].astype(np.float32), _EVEN_PX), 1e-6)
+    even = copied + soften(draft - copied, _EVEN_PX) / share
+    return np.where(picture.hole[..., None], even, draft)
 
 
 class _Finder:

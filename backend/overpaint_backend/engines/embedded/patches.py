@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-__all__ = ["DETAIL", "PATCH_RADIUS_PX", "convolve", "describe", "touching", "whole"]
+__all__ = ["DETAIL", "PATCH_RADIUS_PX", "convolve", "describe", "soften", "touching", "whole"]
 
 PATCH_RADIUS_PX = 3
 """The library's default of 15 takes many times as long and looks no better."""
@@ -64,6 +64,16 @@ def convolve(
     for shift in range(1, len(rows)):
         total += rows[shift] * across[shift : shift + height]
     return total
+
+
+def soften(rgb: NDArray[np.float32], deviation_px: float) -> NDArray[np.float32]:
+    """Blur (H, W, C) float32 with a Gaussian of that standard deviation; the edge continues."""
+    radius = int(3 * deviation_px + 0.5)
+    places = np.arange(-radius, radius + 1)
+    weights = np.exp(-(places**2) / (2 * deviation_px**2))
+    weights = (weights / weights.sum()).astype(np.float32)
+    padded = np.pad(rgb, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
+    return convolve(padded, weights, weights)
 
 
 def _cosines() -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .lines import Lines
 from .patches import describe, touching, whole
 from .picture import Picture
 
@@ -14,6 +15,13 @@ _NEARNESS = np.float32(0.0005)
 """What it costs to copy from a whole longest side away, as a squared difference of color. Less than grain costs, so it
 decides among equals only: near things are lit alike and seen in the same perspective. At 0.02, fills score half
 a point of Q worse."""
+
+_ASTRAY = np.float32(0.001)
+_FAR_ASTRAY = np.float32(0.01)
+"""What it costs to copy from another line, as a squared difference of color: for each square px it is away, and at most."""
+
+_STRAIGHTENED_PX = 3
+"""From so many px away, a place is moved to the line it should be on."""
 
 
 class Targets:
@@ -28,8 +36,8 @@ class Targets:
         allowed: (H * W,) bool, the places whose whole patch may be copied.
     """
 
-    def __init__(self, painted: NDArray[np.float32], picture: Picture) -> None:
-        """Take ``painted``, (H, W, 3) float32, which is ``picture`` with its hole filled."""
+    def __init__(self, painted: NDArray[np.float32], picture: Picture, lines: Lines | None = None) -> None:
+        """Take ``painted``, (H, W, 3) float32, which is ``picture`` with its hole filled, and the lines that go on in it."""
         height, width = self.shape = picture.hole.shape
         described = describe(painted)
         self._described = described.reshape(height * width, -1)
@@ -39,6 +47,9 @@ class Targets:
         self.numbers = np.full(self.shape, -1, np.int64)
         self.numbers[targets] = np.arange(len(self.rows))
         self._wanted = described[targets]
+        self._lines = lines
+        if lines is not None:
+            self._on_line = lines.numbers(self.shape).ravel()
 
     def misfit(self, targets: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
         """How much each target's patch differs from that of its place, and a little for the way there."""
@@ -46,7 +57,28 @@ class Targets:
         difference -= self._wanted[targets]
         rows, columns = np.divmod(places, self.shape[1])
         way = np.hypot(rows - self.rows[targets], columns - self.columns[targets]).astype(np.float32)
-        return np.einsum("ij,ij->i", difference, difference) + _NEARNESS / max(self.shape) * way
+        misfit = np.einsum("ij,ij->i", difference, difference) + _NEARNESS / max(self.shape) * way
+        if self._lines is not None:
+            mine = self.rows[targets] * self.shape[1] + self.columns[targets]
+            across = self._on_line[mine] - self._on_line[places]
+            along = self._lines.out_of_step(self.rows[targets] - rows, self.columns[targets] - columns)
+            misfit += np.minimum(_ASTRAY * (across * across + along * along), _FAR_ASTRAY)
+        return misfit
+
+    def straighten(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``places``, one for each target, moved to the line it is on, and to its step, if they are near; without lines as they are."""
+        if self._lines is None:
+            return places
+        height, width = self.shape
+        rows, columns = np.divmod(places, width)
+        along = self._lines.out_of_step(self.rows - rows, self.columns - columns)
+        down, right = (along, 0) if self._lines.are_steep else (0, along)
+        numbers = self._on_line[self.rows * width + self.columns]
+        on_rows, on_columns = self._lines.meet(numbers, rows + down, columns + right)
+        near = np.maximum(np.abs(on_rows - rows), np.abs(on_columns - columns)) <= _STRAIGHTENED_PX
+        near &= (on_rows >= 0) & (on_rows < height) & (on_columns >= 0) & (on_columns < width)
+        straight = np.where(near, on_rows * width + on_columns, places)
+        return np.where(self.allowed[straight], straight, places)
 
     def neighbors(
         self, targets: NDArray[np.int64], down: int, right: int

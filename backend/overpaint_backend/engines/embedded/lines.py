@@ -1,0 +1,291 @@
+"""Straight lines that run through the surroundings of a hole and have to go on in it.
+
+Boards, courses of bricks, a horizon: along such a line a picture stays much the same. How much of the detail around the hole
+a family of lines explains tells whether it is there: half of it and more beside boards, a seventh at most beside leaves or
+roofs. The lines of a family are parallel or, seen in perspective, change their slope evenly from one to the next.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overpaint_backend.imaging.mask import bounds, grow
+
+from .patches import convolve
+from .picture import Picture
+
+__all__ = ["Lines", "find_lines"]
+
+_MIN_EXPLAINED = 0.3
+"""Which share of the detail the lines must explain. Ten fill cases have .47 to .82 or .15 at most."""
+
+_MIN_CONTRAST = 0.01
+"""With less detail than this, as a standard deviation, there is nothing to go on."""
+
+_MIN_CROSSED = 0.8
+"""Which share of the hole must lie on lines that can be seen outside it; slanted ones miss a corner of an expansion."""
+
+_MIN_SEEN_PX = 16
+"""How many known pixels a line must have for that."""
+
+_DETAIL_RADIUS_PX = 12
+"""Detail is what differs from the mean of a square so many px around."""
+
+_MIN_REACH_PX = 16
+_REACH = 0.5
+"""How far around the hole to look, as a fraction of the side of a square as large."""
+
+_SAMPLES = 20_000
+_COARSE = 3
+"""Only every third sample decides where the search begins."""
+
+_SLOPES = np.tan(np.radians(np.arange(-45, 46)))
+_TURNS = np.linspace(-0.4, 0.4, 9)
+_MAX_TURN = 0.5
+"""By how much the slope changes from line to line, times how far the picture goes to either side of the hole's middle. At 1,
+lines would meet in it."""
+
+_BEGINNINGS = 3
+_HALVINGS = 7
+
+
+_MIN_LEFT = 0.1
+"""Which share of the detail must be left, in means of squares, that no line explains. With less, what comes again is only the
+steps in which slanted lines are drawn: those leave .02 to .05, bricks .2 to .25."""
+
+_STEP_RADIUS_PX = 1
+_MIN_PERIOD_PX = 12
+_PERIOD_REACH = 1.5
+"""How far to look for a period, in longest sides of the hole."""
+
+_PAIRS = 8000
+_MIN_PAIRS = 500
+"""How many pairs of pixels to compare, and how many must be known of them."""
+
+_MIN_ALIKE = 0.2
+"""By how much more alike, as a correlation, what is a whole number of periods away must be than what is between. Bricks have
+.5, other fill cases with lines less than 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A family of lines. The line numbered n passes the middle's column n px below the middle, with a slope of ``slope + turn * n``.
+
+    are_steep: rows and columns change places; slopes are then across per px down.
+    middle: row and column of the middle of the hole.
+    period_px: after how many px along a line, counted in columns, or in rows if it is steep, the picture comes again; None if it
+        does not.
+    """
+
+    are_steep: bool
+    middle: tuple[float, float]
+    slope: float
+    turn: float
+    period_px: int | None = None
+
+    def number(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+        """On which line each pixel is, in px from the middle one."""
+        down, right = rows - np.float32(self.middle[0]), columns - np.float32(self.middle[1])
+        if self.are_steep:
+            down, right = right, down
+        slope, turn = np.float32(self.slope), np.float32(self.turn)
+        return ((down - slope * right) / (1 + turn * right)).astype(np.float32)
+
+    def numbers(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """The same for each pixel of a picture; (H, W)."""
+        rows, columns = np.indices(shape, np.float32)
+        return self.number(rows, columns)
+
+    def out_of_step(self, down: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+        """By how many px along the lines two pixels so far apart miss a whole number of periods; 0 without a period."""
+        along = down if self.are_steep else right
+        if self.period_px is None:
+            return np.zeros_like(along)
+        half = self.period_px // 2
+        return (along + half) % self.period_px - half
+
+    def guide(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """What the library is to hold pixels to: their line and their place in its period, both as fractions of 1; (H, W, 3).
+
+        The library takes 0 and 1 for the same.
+        """
+        numbers = self.numbers(shape)
+        guide = np.zeros((*shape, 3), np.float32)
+        guide[..., 0] = 0.5 * (numbers - numbers.min()) / max(1.0, float(np.ptp(numbers)))
+        if self.period_px is not None:
+            rows, columns = np.indices(shape)
+            guide[..., 1] = (rows if self.are_steep else columns) % self.period_px / self.period_px
+        return guide
+
+    def meet(
+        self, numbers: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pixels on lines ``numbers`` in the same column as others, or the same row if the lines are steep."""
+        along, middle = (rows, self.middle[::-1]) if self.are_steep else (columns, self.middle)
+        across = np.rint(middle[0] + numbers + (self.slope + self.turn * numbers) * (along - middle[1]))
+        across = across.astype(np.int64)
+        return (along, across) if self.are_steep else (across, along)
+
+
+def find_lines(picture: Picture) -> Lines | None:
+    """The lines that cross the hole of ``picture``, if they explain enough of what is around it."""
+    box = bounds(picture.hole)
+    assert box is not None  # noqa: S101 - there is a hole
+    height, width = picture.hole.shape
+    around = max(_MIN_REACH_PX, int(_REACH * math.sqrt(np.count_nonzero(picture.hole))))
+    near = np.flatnonzero(picture.sources & grow(picture.hole, around))
+    if len(near) == 0:
+        return None
+    samples = near[:: -(-len(near) // _SAMPLES)]
+    everywhere = _detail(picture)
+    detail = everywhere.ravel()[samples]
+    if detail.std() < _MIN_CONTRAST:
+        return None
+    rows, columns = (places.astype(np.float32) for places in np.divmod(samples, width))
+    middle = ((box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2)
+    best: tuple[float, Lines] | None = None
+    for are_steep in (False, True):
+        middle_along, length = (middle[0], height) if are_steep else (middle[1], width)
+        reach = max(middle_along, length - middle_along)
+        found = _fit(rows, columns, detail, Lines(are_steep, middle, 0, 0), reach)
+        best = found if best is None or found[0] > best[0] else best
+    assert best is not None  # noqa: S101 - both have been fitted
+    lines = best[1]
+    crossing, crossed = _crossing(lines, picture)
+    of_those = crossing.ravel()[samples]
+    if crossed < _MIN_CROSSED or np.count_nonzero(of_those) < _MIN_SEEN_PX:
+        return None
+    explained = _explained(lines, rows[of_those], columns[of_those], detail[of_those], 1)
+    if explained < _MIN_EXPLAINED:
+        return None
+    return replace(lines, period_px=_period(lines, picture, everywhere, max(box.width, box.height)))
+
+
+def _period(lines: Lines, picture: Picture, detail: NDArray[np.float32], reach_px: int) -> int | None:
+    """After how many px along the lines comes again what they do not explain, like the joints of bricks; None if it does not.
+
+    It must be alike after each whole number of periods that can be seen, and more alike than between any two.
+    """
+    height, width = picture.hole.shape
+    which = np.rint(lines.numbers((height, width))).astype(np.int64)
+    which -= which.min()
+    known = picture.sources
+    counts = np.bincount(which[known], minlength=int(which.max()) + 1)
+    means = np.bincount(which[known], detail[known], minlength=len(counts)) / np.maximum(counts, 1)
+    left = np.where(known, detail - means[which], 0).astype(np.float32)
+    if _mean(left, _STEP_RADIUS_PX)[known].var() < _MIN_LEFT * detail[known].var():
+        return None
+    left = left.ravel()
+    near = np.flatnonzero(known & grow(picture.hole, reach_px))
+    samples = near[:: -(-len(near) // _PAIRS)]
+    rows, columns = np.divmod(samples, width)
+    numbers = lines.number(rows.astype(np.float32), columns.astype(np.float32))
+    alike = np.full(int(_PERIOD_REACH * reach_px) + 1, np.nan)
+    for shift in range(_MIN_PERIOD_PX // 2, len(alike)):
+        down, right = (shift, 0) if lines.are_steep else (0, shift)
+        there_rows, there_columns = lines.meet(numbers, rows + down, columns + right)
+        inside = (there_rows >= 0) & (there_rows < height) & (there_columns >= 0) & (there_columns < width)
+        here, there = samples[inside], (there_rows * width + there_columns)[inside]
+        seen = known.ravel()[there]
+        if np.count_nonzero(seen) >= _MIN_PAIRS:
+            mine, theirs = left[here[seen]], left[there[seen]]
+            alike[shift] = mine @ theirs / max(math.sqrt(float(mine @ mine) * float(theirs @ theirs)), 1e-9)
+    best, found = _MIN_ALIKE, None
+    for period in range(_MIN_PERIOD_PX, len(alike) // 2):
+        again = alike[period::period]
+        again = again[~np.isnan(again)]
+        between = alike[period // 2 :: period]
+        between = between[~np.isnan(between)]
+        if len(again) > 1 and len(between) > 0 and again.min() - between.max() > best:
+            best, found = again.min() - between.max(), period
+    return found
+
+
+def _fit(
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    detail: NDArray[np.float32],
+    start: Lines,
+    reach_px: float,
+) -> tuple[float, Lines]:
+    """The family that explains most of ``detail``, and how much that is; the picture ends ``reach_px`` from the middle."""
+
+    def family(slope: float, turn: float) -> Lines:
+        return Lines(start.are_steep, start.middle, slope, turn)
+
+    few = np.s_[::_COARSE]
+    tried = [
+        (_explained(lines, rows[few], columns[few], detail[few], 2), lines)
+        for lines in (
+            family(float(slope), float(turn) / reach_px) for slope, turn in product(_SLOPES, _TURNS)
+        )
+    ]
+    tried.sort(key=lambda each: -each[0])
+    best: tuple[float, Lines] | None = None
+    for _, lines in tried[:_BEGINNINGS]:
+        explained = _explained(lines, rows, columns, detail, 1)
+        steps = (0.01, 0.05 / reach_px)
+        for halving in range(_HALVINGS):
+            down, turn = (step / 2**halving for step in steps)
+            improved = True
+            while improved:
+                improved = False
+                for more_slope, more_turn in ((down, 0), (-down, 0), (0, turn), (0, -turn)):
+                    other = family(lines.slope + more_slope, lines.turn + more_turn)
+                    if abs(other.turn) * reach_px > _MAX_TURN:
+                        continue
+                    theirs = _explained(other, rows, columns, detail, 1)
+                    if theirs > explained + 1e-4:
+                        explained, lines, improved = theirs, other, True
+        best = (explained, lines) if best is None or explained > best[0] else best
+    assert best is not None  # noqa: S101 - there are beginnings
+    return best
+
+
+def _explained(
+    lines: Lines,
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    detail: NDArray[np.float32],
+    width_px: int,
+) -> float:
+    """Which share of the variance of ``detail`` goes away if each line's mean is subtracted, beyond what chance does."""
+    which = np.floor(lines.number(rows, columns) / width_px).astype(np.int64)
+    which -= which.min()
+    counts = np.bincount(which)
+    sums = np.bincount(which, detail)
+    used = counts > 0
+    total = float(np.dot(detail, detail))
+    share = float((sums[used] ** 2 / counts[used]).sum()) / max(total, 1e-12)
+    chance = np.count_nonzero(used) / len(detail)
+    return (share - chance) / max(1 - chance, 1e-6)
+
+
+def _crossing(lines: Lines, picture: Picture) -> tuple[NDArray[np.bool_], float]:
+    """The pixels on lines that cross the hole, and which share of the hole is on lines that are seen outside it."""
+    which = np.rint(lines.numbers(picture.hole.shape)).astype(np.int64)
+    which -= which.min()
+    count = int(which.max()) + 1
+    inside = np.bincount(which[picture.hole], minlength=count)
+    outside = np.bincount(which[picture.sources], minlength=count)
+    crossed = float(inside[outside >= _MIN_SEEN_PX].sum() / inside.sum())
+    return (inside > 0)[which], crossed
+
+
+def _detail(picture: Picture) -> NDArray[np.float32]:
+    """By how much each source is brighter than what is known around it; (H, W), elsewhere 0."""
+    gray = np.where(picture.sources, picture.rgb.mean(axis=-1), 0).astype(np.float32)
+    share = _mean(picture.sources.astype(np.float32), _DETAIL_RADIUS_PX)
+    return np.where(picture.sources, gray - _mean(gray, _DETAIL_RADIUS_PX) / np.maximum(share, 1e-6), 0)
+
+
+def _mean(plane: NDArray[np.float32], radius_px: int) -> NDArray[np.float32]:
+    """Of the square around each pixel; beyond the edge it is 0."""
+    side = 2 * radius_px + 1
+    weights = np.full(side, 1 / side, np.float32)
+    return convolve(np.pad(plane, radius_px), weights, weights)
