@@ -135,6 +135,21 @@ def test_a_fill_becomes_a_layer_that_covers_the_selection_only(artist, pixel_for
                 assert (r, g, b) == tuple(255 - c for c in source), "the engine inverts"
 
 
+def test_what_is_selected_when_it_is_asked_for_counts(artist):
+    """Pressed with one selection, then another is made before the editor's loop has its next turn."""
+    document = artist.open()
+    asked = []
+    for x in (2, 12, 22):
+        select(artist, document, Rect(x, 5, 6, 6))
+        asked.append((x, artist.ask()))
+    artist.editor.select(document, RECT, None)
+    for x, job in asked:
+        assert artist.wait(job).phase is JobPhase.DONE, job.sentence
+        (layer,) = [each for each in artist.editor.layers(document) if each.rect.x == x]
+        assert layer.rect == Rect(x, 5, 6, 6)
+        assert layer.pixel(Point(x, 5))[3] == 255
+
+
 def test_variants_arrive_in_one_group_with_seeds_that_follow(artist):
     document = artist.open()
     select(artist, document)

@@ -218,7 +218,8 @@ class Controller:
         except OverpaintError as error:
             self._fail(job, error)
             return job
-        self._in_turns(job, self._read_and_send(job, info, scope, request))
+        # Beginning at once: what is selected now counts, and the editor's loop may be busy for a while.
+        self._in_turns(job, self._read_and_send(job, info, scope, request), first_at_once=True)
         self._changed()
         return job
 
@@ -409,7 +410,7 @@ class Controller:
 
     # ------------------------------------------------------------ ends
 
-    def _in_turns(self, job: Job, work: Iterator[None]) -> None:
+    def _in_turns(self, job: Job, work: Iterator[None], *, first_at_once: bool = False) -> None:
         def on_error(error: Exception) -> None:
             if not isinstance(error, OverpaintError):
                 _log.exception("job %s: %s failed in the editor", job.job_id, job.phase.value, exc_info=error)
@@ -425,7 +426,7 @@ class Controller:
             else:
                 self._fail(job, error)
 
-        self._work[job.job_id].stop = run_in_turns(self._loop, work, on_error)
+        self._work[job.job_id].stop = run_in_turns(self._loop, work, on_error, first_at_once=first_at_once)
 
     def _fail(self, job: Job, error: OverpaintError) -> None:
         self._end(job, JobPhase.FAILED)

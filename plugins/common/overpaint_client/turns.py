@@ -14,11 +14,12 @@ __all__ = ["run_in_turns"]
 
 
 def run_in_turns(
-    loop: Loop, work: Iterator[None], on_error: Callable[[Exception], None]
+    loop: Loop, work: Iterator[None], on_error: Callable[[Exception], None], *, first_at_once: bool = False
 ) -> Callable[[], None]:
     """Run ``work`` piece by piece; returns a function that stops it (its ``finally`` blocks run).
 
-    An exception out of ``work`` ends it and goes to ``on_error``.
+    An exception out of ``work`` ends it and goes to ``on_error``. With ``first_at_once`` the first piece is run before this
+    returns.
     """
     is_stopped = False
 
@@ -42,5 +43,8 @@ def run_in_turns(
             if close is not None:
                 close()
 
-    loop.call_later(0, turn)
+    if first_at_once:
+        turn()
+    else:
+        loop.call_later(0, turn)
     return stop
