@@ -71,6 +71,25 @@ def test_wrong_shape_is_refused(message, changes):
         codec.unpack(body(message, **changes), type(message))
 
 
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"image__frames": [0, "1"]}, "SubmitJob.image.frames[1]: int, not str"),
+        ({"canvas": [8, 6]}, "SubmitJob.canvas: map, not list"),
+        (
+            {"operation__settings__loras": [{"id": 1}]},
+            "SubmitJob.operation.settings.loras[0].id: str, not int",
+        ),
+        ({"context": {"x": 2, "y": 1, "width": 3}}, "SubmitJob.context: height"),
+        ({"image__format": "rgb7"}, "SubmitJob.image.format: 'rgb7'"),
+    ],
+)
+def test_the_log_is_told_where_a_message_is_wrong(changes, detail):
+    with pytest.raises(ProtocolError) as caught:
+        codec.unpack(submit(**changes), SubmitJob)
+    assert caught.value.detail == detail
+
+
 def submit(**changes):
     plain = codec.to_plain(SUBMIT)
     for path, value in changes.items():
