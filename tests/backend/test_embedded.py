@@ -75,6 +75,15 @@ def grained(height, width):
     return np.random.default_rng(5).uniform(0.2, 0.8, (height, width, 3)).astype(np.float32)
 
 
+def boards(height, width, slope):
+    """Boards of 5 to 15 px and random shades, grained."""
+    rows, columns = np.mgrid[:height, :width]
+    seams = np.cumsum(np.random.default_rng(4).integers(5, 16, 200)) - 800
+    shades = np.random.default_rng(2).uniform(0.2, 0.8, (201, 3)).astype(np.float32)
+    grain = np.random.default_rng(3).normal(0, 0.02, (height, width, 1)).astype(np.float32)
+    return shades[np.searchsorted(seams, rows - slope * columns)] + grain
+
+
 def test_bricks_continue_in_phase():
     image, hole = bricks(256, 320), np.s_[90:160, 120:200]
     painted = fill(image, hole)[hole]
@@ -89,15 +98,6 @@ def test_a_gradient_goes_on_without_steps(hole):
     assert np.abs(painted - image)[hole].max() < 0.06
     for axis in (0, 1):
         assert np.abs(np.diff(painted, axis=axis)).max() < 0.02
-
-
-def boards(height, width, slope):
-    """Boards of 5 to 15 px and random shades, grained."""
-    rows, columns = np.mgrid[:height, :width]
-    seams = np.cumsum(np.random.default_rng(4).integers(5, 16, 200)) - 800
-    shades = np.random.default_rng(2).uniform(0.2, 0.8, (201, 3)).astype(np.float32)
-    grain = np.random.default_rng(3).normal(0, 0.02, (height, width, 1)).astype(np.float32)
-    return shades[np.searchsorted(seams, rows - slope * columns)] + grain
 
 
 @pytest.mark.parametrize("slope", [0, 0.12, -0.31])
@@ -198,8 +198,9 @@ def test_nothing_outside_the_hole_changes():
     assert np.array_equal(fill(image, hole)[outside], image[outside])
 
 
-def test_progress_is_told_in_many_steps_and_each_can_be_the_last():
-    image, hole = grained(120, 140), np.s_[30:90, 30:100]
+@pytest.mark.parametrize("image", [grained(120, 140), boards(120, 140, 0.12)])
+def test_progress_is_told_in_many_steps_and_each_can_be_the_last(image):
+    hole = np.s_[30:90, 30:100]
     fractions = []
     whole = fill(image, hole, lambda step: fractions.append(step.fraction), seed=3)
     assert fractions == sorted(set(fractions))
