@@ -28,9 +28,11 @@ __all__ = ["LINK_DEATH_S", "Bridge", "LinkState", "Watch"]
 LINK_DEATH_S = 3.0
 """After so long without a sign the link is dead."""
 
-_PING_MS = 1000
-_SILENCE_MS = round(LINK_DEATH_S * 1000) - _PING_MS
-"""Counted from a PING that was not answered."""
+_PING_MS = 500
+_TELLING_MS = 100
+"""Until an editor has heard of it."""
+_SILENCE_MS = round(LINK_DEATH_S * 1000) - _PING_MS - _TELLING_MS
+"""Counted from a PING that was not answered, which may be sent only an interval after the last sign."""
 
 _BRIDGE_SILENCE_MS = 30_000
 _CONNECT_MS = 3000
