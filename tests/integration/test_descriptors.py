@@ -18,7 +18,9 @@ def test_without_descriptors_new_clients_are_refused_and_old_ones_go_on(tmp_path
     with DaemonProcess.start(tmp_path, main=_FEW) as daemon:
         old, pid = daemon.client(), daemon.process.pid
         daemon.worker()
-        loop, wires = SelectorLoop(), []
+        old.submit("first")
+        old.until_over("first")
+        loop, wires, before = SelectorLoop(), [], open_files(pid)
         for index in range(LIMIT):
             wire = Wire(daemon.info, index % 2, loop)
             assert loop.run_until(lambda wire=wire: wire.is_ready or wire.error is not None, 30)
@@ -35,7 +37,7 @@ def test_without_descriptors_new_clients_are_refused_and_old_ones_go_on(tmp_path
         assert "without a right token" not in daemon.log
         for wire in wires:
             wire.close()
-        wait_until(lambda: open_files(pid) < LIMIT // 2, "the descriptors are free again")
+        wait_until(lambda: open_files(pid) <= before, "the descriptors are free again")
         assert daemon.client().ask(Ping(nonce=2)) == Pong(nonce=2)
 
 
