@@ -2,9 +2,10 @@
 
     python -m tests.bench.kills [--kills 200] [--seed 1] [--ray] [--keep]
 
-A real daemon with a real worker, or with two workers that are actors of Ray, and the engine for tests serves three editors (``killed_editor``: the real controller on a
-fake document), each a process. All of them are killed with SIGKILL, in turns of chance drawn from the seed, and started
-again; of Ray any process that the daemon has, its head as well as an actor. Then the killing stops, everything comes to its end, and the editors' notes are held together:
+A real daemon with a real worker, or with two workers that are actors of Ray, and the engine for tests serves three editors
+(``killed_editor``: the real controller on a fake document), each a process. All of them are killed with SIGKILL, in turns of
+chance drawn from the seed, and started again; of Ray any process that the daemon has, its head as well as an actor. Then the
+killing stops, everything comes to its end, and the editors' notes are held together:
 
 * lost: the daemon had accepted the job, and nobody was told how it ended, or it was unknown later;
 * doubled: inserted twice in one life of its document, or again after its acknowledgement was confirmed;

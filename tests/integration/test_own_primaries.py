@@ -8,8 +8,11 @@ import pytest
 from tests.backend import icc
 from tests.integration.daemon_process import SMALL, DaemonProcess, install_plugin, submission
 
+from overpaint_backend.imaging.decode import decode
+from overpaint_backend.imaging.encode import encode
+from overpaint_protocol.geometry import Size
 from overpaint_protocol.messages import JobDone, JobFailed, JobVariant
-from overpaint_protocol.pixels import ColorSpace
+from overpaint_protocol.pixels import ColorSpace, PixelFormat
 
 ENGINES = """
 from dataclasses import replace
@@ -54,5 +57,8 @@ def test_an_engine_that_copies_gets_the_documents_own_numbers(client):
 
 def test_any_other_engine_gets_srgb(client):
     """There the red has more than 1 and less than 0, so what inverts it comes back as another color."""
-    red, green, blue, _ = inverted(client, "test-invert")
-    assert (red, green, blue) != (25, 225, 215)
+    size = Size(1, 1)
+    seen = decode([RED], size, PixelFormat.RGBA8, ColorSpace.ICC, PROFILE)
+    assert seen.rgb.min() < 0.1 < 0.9 < seen.rgb.max()
+    expected = encode(replace(seen, rgb=1 - seen.rgb), PixelFormat.RGBA8, ColorSpace.ICC, PROFILE)
+    assert inverted(client, "test-invert") == bytes(expected) != bytes((25, 225, 215, 255))

@@ -52,7 +52,7 @@ lines would meet in it."""
 
 _BEGINNINGS = 3
 _HALVINGS = 7
-
+"""From how many of the best of these families to go on, and how often with half the step."""
 
 _MIN_LEFT = 0.1
 """Which share of the detail must be left, in means of squares, that no line explains. With less, what comes again is only the
@@ -148,14 +148,12 @@ def find_lines(picture: Picture) -> Lines | None:
         return None
     rows, columns = (places.astype(np.float32) for places in np.divmod(samples, width))
     middle = ((box.top + box.bottom - 1) / 2, (box.left + box.right - 1) / 2)
-    best: tuple[float, Lines] | None = None
+    fitted: list[tuple[float, Lines]] = []
     for are_steep in (False, True):
         middle_along, length = (middle[0], height) if are_steep else (middle[1], width)
-        reach = max(middle_along, length - middle_along)
-        found = _fit(rows, columns, detail, Lines(are_steep, middle, 0, 0), reach)
-        best = found if best is None or found[0] > best[0] else best
-    assert best is not None  # noqa: S101 - both have been fitted
-    lines = best[1]
+        reach_px = max(middle_along, length - middle_along)
+        fitted.append(_fit(rows, columns, detail, Lines(are_steep, middle, 0, 0), reach_px))
+    _, lines = max(fitted, key=lambda each: each[0])
     crossing, crossed = _crossing(lines, picture)
     of_those = crossing.ravel()[samples]
     if crossed < _MIN_CROSSED or np.count_nonzero(of_those) < _MIN_SEEN_PX:
@@ -171,8 +169,7 @@ def _period(lines: Lines, picture: Picture, detail: NDArray[np.float32], reach_p
 
     It must be alike after each whole number of periods that can be seen, and more alike than between any two.
     """
-    height, width = picture.hole.shape
-    which = np.rint(lines.numbers((height, width))).astype(np.int64)
+    which = np.rint(lines.numbers(picture.hole.shape)).astype(np.int64)
     which -= which.min()
     known = picture.sources
     counts = np.bincount(which[known], minlength=int(which.max()) + 1)
@@ -180,21 +177,7 @@ def _period(lines: Lines, picture: Picture, detail: NDArray[np.float32], reach_p
     left = np.where(known, detail - means[which], 0).astype(np.float32)
     if _mean(left, _STEP_RADIUS_PX)[known].var() < _MIN_LEFT * detail[known].var():
         return None
-    left = left.ravel()
-    near = np.flatnonzero(known & grow(picture.hole, reach_px))
-    samples = near[:: -(-len(near) // _PAIRS)]
-    rows, columns = np.divmod(samples, width)
-    numbers = lines.number(rows.astype(np.float32), columns.astype(np.float32))
-    alike = np.full(int(_PERIOD_REACH * reach_px) + 1, np.nan)
-    for shift in range(_MIN_PERIOD_PX // 2, len(alike)):
-        down, right = (shift, 0) if lines.are_steep else (0, shift)
-        there_rows, there_columns = lines.meet(numbers, rows + down, columns + right)
-        inside = (there_rows >= 0) & (there_rows < height) & (there_columns >= 0) & (there_columns < width)
-        here, there = samples[inside], (there_rows * width + there_columns)[inside]
-        seen = known.ravel()[there]
-        if np.count_nonzero(seen) >= _MIN_PAIRS:
-            mine, theirs = left[here[seen]], left[there[seen]]
-            alike[shift] = mine @ theirs / max(math.sqrt(float(mine @ mine) * float(theirs @ theirs)), 1e-9)
+    alike = _likeness(lines, left, picture, reach_px)
     best, found = _MIN_ALIKE, None
     for period in range(_MIN_PERIOD_PX, len(alike) // 2):
         again = alike[period::period]
@@ -206,6 +189,29 @@ def _period(lines: Lines, picture: Picture, detail: NDArray[np.float32], reach_p
     return found
 
 
+def _likeness(
+    lines: Lines, left: NDArray[np.float32], picture: Picture, reach_px: int
+) -> NDArray[np.float64]:
+    """How alike ``left`` is to itself so many px further along the lines, as a correlation; not a number where too little is known."""
+    height, width = left.shape
+    flat = left.ravel()
+    near = np.flatnonzero(picture.sources & grow(picture.hole, reach_px))
+    samples = near[:: -(-len(near) // _PAIRS)]
+    rows, columns = np.divmod(samples, width)
+    numbers = lines.number(rows.astype(np.float32), columns.astype(np.float32))
+    alike = np.full(int(_PERIOD_REACH * reach_px) + 1, np.nan)
+    for shift in range(_MIN_PERIOD_PX // 2, len(alike)):
+        down, right = (shift, 0) if lines.are_steep else (0, shift)
+        there_rows, there_columns = lines.meet(numbers, rows + down, columns + right)
+        inside = (there_rows >= 0) & (there_rows < height) & (there_columns >= 0) & (there_columns < width)
+        here, there = samples[inside], (there_rows * width + there_columns)[inside]
+        seen = picture.sources.ravel()[there]
+        if np.count_nonzero(seen) >= _MIN_PAIRS:
+            mine, theirs = flat[here[seen]], flat[there[seen]]
+            alike[shift] = mine @ theirs / max(math.sqrt(float(mine @ mine) * float(theirs @ theirs)), 1e-9)
+    return alike
+
+
 def _fit(
     rows: NDArray[np.float32],
     columns: NDArray[np.float32],
@@ -214,37 +220,41 @@ def _fit(
     reach_px: float,
 ) -> tuple[float, Lines]:
     """The family that explains most of ``detail``, and how much that is; the picture ends ``reach_px`` from the middle."""
-
-    def family(slope: float, turn: float) -> Lines:
-        return Lines(start.are_steep, start.middle, slope, turn)
-
     few = np.s_[::_COARSE]
     tried = [
         (_explained(lines, rows[few], columns[few], detail[few], 2), lines)
         for lines in (
-            family(float(slope), float(turn) / reach_px) for slope, turn in product(_SLOPES, _TURNS)
+            replace(start, slope=float(slope), turn=float(turn) / reach_px)
+            for slope, turn in product(_SLOPES, _TURNS)
         )
     ]
     tried.sort(key=lambda each: -each[0])
-    best: tuple[float, Lines] | None = None
-    for _, lines in tried[:_BEGINNINGS]:
-        explained = _explained(lines, rows, columns, detail, 1)
-        steps = (0.01, 0.05 / reach_px)
-        for halving in range(_HALVINGS):
-            down, turn = (step / 2**halving for step in steps)
-            improved = True
-            while improved:
-                improved = False
-                for more_slope, more_turn in ((down, 0), (-down, 0), (0, turn), (0, -turn)):
-                    other = family(lines.slope + more_slope, lines.turn + more_turn)
-                    if abs(other.turn) * reach_px > _MAX_TURN:
-                        continue
-                    theirs = _explained(other, rows, columns, detail, 1)
-                    if theirs > explained + 1e-4:
-                        explained, lines, improved = theirs, other, True
-        best = (explained, lines) if best is None or explained > best[0] else best
-    assert best is not None  # noqa: S101 - there are beginnings
-    return best
+    climbed = [_climb(rows, columns, detail, lines, reach_px) for _, lines in tried[:_BEGINNINGS]]
+    return max(climbed, key=lambda each: each[0])
+
+
+def _climb(
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    detail: NDArray[np.float32],
+    lines: Lines,
+    reach_px: float,
+) -> tuple[float, Lines]:
+    """The best family in small steps from ``lines``, ever smaller once none makes it better."""
+    explained = _explained(lines, rows, columns, detail, 1)
+    for halving in range(_HALVINGS):
+        slope, turn = 0.01 / 2**halving, 0.05 / reach_px / 2**halving
+        improved = True
+        while improved:
+            improved = False
+            for more_slope, more_turn in ((slope, 0), (-slope, 0), (0, turn), (0, -turn)):
+                other = replace(lines, slope=lines.slope + more_slope, turn=lines.turn + more_turn)
+                if abs(other.turn) * reach_px > _MAX_TURN:
+                    continue
+                theirs = _explained(other, rows, columns, detail, 1)
+                if theirs > explained + 1e-4:
+                    explained, lines, improved = theirs, other, True
+    return explained, lines
 
 
 def _explained(
