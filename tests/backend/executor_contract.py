@@ -195,7 +195,11 @@ class ExecutorContract:
 
     def test_a_worker_is_told_its_settings(self, start):
         executor = start("tells_its_settings", worker_settings=WorkerSettings(idle_unload_s=7.5))
-        assert hear(executor, RunOver)[-1][0].error.message.startswith("7.5")
+        told = hear(executor, RunOver)[-1][0].error.message
+        assert told.startswith("7.5")
+        assert told.endswith(f"threads={os.environ.get('OMP_NUM_THREADS')}"), (
+            "as many as it would take itself"
+        )
 
     def test_a_worker_that_hangs_while_starting_is_replaced(self, start):
         executor = start("hangs", start_timeout_s=5)

@@ -6,10 +6,13 @@ import ipaddress
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import psutil
 import pytest
-from tests.backend.executor_contract import ExecutorContract, hear
+from tests.backend.executor_contract import WAIT_S, ExecutorContract, hear
+from tests.integration.daemon_process import wait_until
 from typer.testing import CliRunner
 
 from overpaint_backend.cli.app import app
@@ -30,6 +33,8 @@ main(worker_scripts.{serve})
 def cluster(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        # A machine that has far less memory left than Ray would let it have: the whole suite goes on nevertheless.
+        patch.setenv("RAY_memory_usage_threshold", "0.001")
         cluster = RayCluster(tmp_path_factory.mktemp("ray") / "ray.address")
         yield cluster
         cluster.stop(30)
@@ -80,14 +85,42 @@ class TestRayExecutor(ExecutorContract):
         assert ended.returncode != 0
         assert b"uthenticat" in ended.stderr or b"token" in ended.stderr
 
-    def test_a_ray_that_dies_is_started_again(self, start):
+    @pytest.mark.parametrize("part", ["gcs_server", "raylet"])
+    def test_a_ray_that_loses_a_part_is_started_again(self, start, part):
         executor = start("echo")
         hear(executor, Ready)
         first = self.cluster.pid
-        psutil.Process(first).kill()
+        (process,) = [child for child in psutil.Process(first).children() if child.name() == part]
+        process.kill()
         hear(executor, WorkerGone)
         hear(executor, Ready)
         assert self.cluster.pid not in (None, first)
+
+    def test_a_ray_that_dies_is_started_again_also_under_workers_that_wait_for_it(self, start):
+        executor = start("echo")
+        hear(executor, Ready)
+        killed = [self.cluster.pid]
+        psutil.Process(self.cluster.pid).kill()
+        hear(executor, WorkerGone)
+        wait_until(lambda: executor.poll(time.monotonic()) == [] and executor.pid, "another one starts")
+        killed.append(self.cluster.pid)
+        psutil.Process(self.cluster.pid).kill()
+        hear(executor, WorkerGone)
+        hear(executor, Ready)
+        assert self.cluster.pid not in (None, *killed)
+
+
+def test_what_a_killed_ray_left_is_removed_for_the_next_of_the_same_daemon_and_no_other(tmp_path):
+    cluster = RayCluster(tmp_path / "ray.address")
+    head = psutil.Process(cluster.keep())
+    folder = Path(head.cmdline()[-1])
+    head.kill()
+    head.wait(WAIT_S)
+    RayCluster(tmp_path / "another.address")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    RayCluster(tmp_path / "ray.address")
+    assert not folder.exists()
+    cluster.stop(WAIT_S)
 
 
 @pytest.mark.parametrize("address", ["192.168.1.5:6379", "10.0.0.1:1", "127.0.0.1:6379", "[fd00::1]:6379"])

@@ -54,7 +54,9 @@ def echo(link, settings):
 def tells_its_settings(link, settings):
     """Says in an error's words what it was told."""
     link.send(READY)
-    told = f"{settings.idle_unload_s} {os.environ.get('TOLD', '')}"
+    told = (
+        f"{settings.idle_unload_s} {os.environ.get('TOLD', '')} threads={os.environ.get('OMP_NUM_THREADS')}"
+    )
     link.send(RunOver(run=1, error=ErrorInfo.of(EngineError(told))))
     threading.Event().wait()
 

@@ -106,7 +106,8 @@ def exit_with(stream: IO[bytes]) -> None:
 
     def wait() -> None:
         with contextlib.suppress(OSError):
-            while stream.read(1024):
+            # Not stream.read(): an interpreter that ends while a thread holds the stream's lock aborts.
+            while os.read(stream.fileno(), 1024):
                 pass
         # Not sys.exit: an engine in the middle of a library call would never hear of it.
         os._exit(0)

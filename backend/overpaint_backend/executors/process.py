@@ -80,6 +80,7 @@ class ProcessExecutor:
         worker_settings: what each worker is told, if not the defaults.
         environ: variables each worker gets beside the daemon's.
         before_start: called before each start.
+        is_lost: whether something that the worker needs has ended meanwhile, so that another one has to be started.
         command: what to start.
     """
 
@@ -94,6 +95,7 @@ class ProcessExecutor:
         worker_settings: WorkerSettings | None = None,
         environ: Mapping[str, str] | None = None,
         before_start: Callable[[], None] = lambda: None,
+        is_lost: Callable[[], bool] = lambda: False,
         command: Sequence[str] = _COMMAND,
     ) -> None:
         self._context = context
@@ -104,6 +106,7 @@ class ProcessExecutor:
         self._worker_settings = worker_settings or WorkerSettings()
         self._environ = dict(environ or {})
         self._before_start = before_start
+        self._is_lost = is_lost
         self._command = list(command)
         self._worker: _Worker | None = None
         self._starts = 0
@@ -140,6 +143,8 @@ class ProcessExecutor:
         events = self._receive(worker)
         if exit_code is not None:
             events.append((self._give_up(now, f"ended with code {exit_code}"), ()))
+        elif self._is_lost():
+            worker.process.kill()
         elif not worker.is_ready and now - worker.started_at > self._start_timeout_s:
             _log.warning("worker %d did not get ready in time", worker.process.pid)
             worker.process.kill()

@@ -8,6 +8,7 @@ all of its results, copied out of Ray's memory. A process of its own also becaus
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import ipaddress
 import logging
@@ -41,10 +42,12 @@ _PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_COLOR_PREFIX": "0",
 }
-_LOOPBACK = {
+_OURS = {
     # Ray turns 127.0.0.1 into the address of a network and listens on all of them, unless it is told not to be a cluster. The
     # name is from where that is the default.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray kills workers when the machine's memory is nearly full, whoever fills it, as an editor may. A process of ours would go on.
+    "RAY_memory_monitor_refresh_ms": "0",
 }
 
 _FOLDERS = "/tmp" if os.name == "posix" else None  # noqa: S108 - for a folder that is ours alone
@@ -92,29 +95,30 @@ class RayCluster:
         self.address_path = address_path
         self._is_ours = not address
         self._head: subprocess.Popen[bytes] | None = None
-        self._folder = ""
+        self._prefix = _folder_prefix(address_path)
         self.environ = dict(_PRIVATE)
         if self._is_ours:
-            self.environ |= {**_LOOPBACK, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-            address_path.unlink(missing_ok=True)
+            self.environ |= {**_OURS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+            self._clear()
         else:
             address_path.write_text(address, encoding="ascii")
 
     @property
     def pid(self) -> int | None:
-        """The process that our own Ray ends with, if there is one."""
-        return None if self._head is None else self._head.pid
+        """The process that our own Ray ends with, while it runs."""
+        return None if self._head is None or self._head.poll() is not None else self._head.pid
 
-    def keep(self) -> None:
-        """Start our own Ray if it does not run; it takes some seconds to be there."""
-        if not self._is_ours or (self._head is not None and self._head.poll() is None):
-            return
+    def keep(self) -> int | None:
+        """Start our own Ray if it does not run; it takes some seconds to be there. Returns ``pid``."""
+        if not self._is_ours or self.pid is not None:
+            return self.pid
         if self._head is not None:
             _log.warning("Ray ended with code %d and is started again", self._head.returncode)
+            _close_input(self._head)
             self._clear()
-        self._folder = tempfile.mkdtemp(prefix="overpaint-ray-", dir=_FOLDERS)
+        folder = tempfile.mkdtemp(prefix=self._prefix, dir=_FOLDERS)
         self._head = subprocess.Popen(
-            [sys.executable, "-c", _HEAD_PROGRAM, str(self.address_path), self._folder],
+            [sys.executable, "-c", _HEAD_PROGRAM, str(self.address_path), folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -124,6 +128,7 @@ class RayCluster:
         )
         _log.info("Ray started by process %d", self._head.pid)
         threading.Thread(target=copy_to_log, args=(self._head.stdout,), name="ray-log", daemon=True).start()
+        return self._head.pid
 
     def stop(self, timeout_s: float) -> None:
         """End our own Ray, by force after ``timeout_s``."""
@@ -139,11 +144,15 @@ class RayCluster:
         self._clear()
 
     def _clear(self) -> None:
-        """Remove what a Ray that has ended may have left."""
-        if self._head is not None:
-            _close_input(self._head)
+        """Remove what a Ray that has ended may have left, also one of a daemon before this one."""
         self.address_path.unlink(missing_ok=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in Path(_FOLDERS or tempfile.gettempdir()).glob(f"{self._prefix}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder_prefix(address_path: Path) -> str:
+    """What the names of our folders begin with, and those of no daemon with another state folder."""
+    return f"overpaint-{hashlib.sha256(os.fsencode(address_path.resolve())).hexdigest()[:12]}-"
 
 
 def _close_input(process: subprocess.Popen[bytes]) -> None:
@@ -174,6 +183,8 @@ class RayExecutor(ProcessExecutor):
         worker_settings: WorkerSettings | None = None,
         program: str = WORKER_PROGRAM,
     ) -> None:
+        self._cluster = cluster
+        self._ray: int | None = None
         command: Sequence[str] = (sys.executable, "-c", program, str(cluster.address_path), str(workers))
         super().__init__(
             context,
@@ -184,5 +195,13 @@ class RayExecutor(ProcessExecutor):
             worker_settings=worker_settings,
             environ=cluster.environ,
             command=command,
-            before_start=cluster.keep,
+            before_start=self._join,
+            is_lost=self._has_lost_ray,
         )
+
+    def _join(self) -> None:
+        self._ray = self._cluster.keep()
+
+    def _has_lost_ray(self) -> bool:
+        """Whether our own Ray has ended under the worker, who may not notice for minutes: Ray waits for itself to come back."""
+        return self._cluster.pid != self._ray

@@ -18,13 +18,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+import psutil
 import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
@@ -41,6 +42,10 @@ __all__ = ["head", "main"]
 _LOOK_S = 0.05
 """How often the file with Ray's address is looked for."""
 _LISTEN_S = 5.0
+_END_S = 1.0
+"""How long killed processes are waited for."""
+_VITAL = ("gcs_server", "raylet")
+_THREADS = "OMP_NUM_THREADS"
 _SHARES = 10_000
 """Ray gives out devices in parts of this."""
 
@@ -52,11 +57,13 @@ _Said = tuple[object, tuple[_Pixels, ...]]
 
 
 def head() -> None:
-    """Run Ray on the loopback until standard input ends.
+    """Run Ray on the loopback until standard input ends, or Ray itself.
 
     Arguments: the file that is to hold its address, and a folder of ours alone for its own files, removed at the end.
     """
     address_path, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    is_over = threading.Event()
+    _set_after(sys.stdin.buffer.read, is_over)
     try:
         started: Any = ray.init(
             address="local",
@@ -66,13 +73,44 @@ def head() -> None:
             configure_logging=False,
             _temp_dir=str(folder / "ray"),  # which Ray opens to everybody
         )
-        new = address_path.with_suffix(".new")
-        new.write_text(started.address_info["gcs_address"], encoding="ascii")
-        new.replace(address_path)
-        sys.stdin.buffer.read()
-        ray.shutdown()
+        for process in _vital_processes():
+            _set_after(process.wait, is_over)
+        if not is_over.is_set():  # else the file may be the next daemon's by now
+            new = address_path.with_suffix(".new")
+            new.write_text(started.address_info["gcs_address"], encoding="ascii")
+            new.replace(address_path)
+        is_over.wait()
+    except Exception:
+        _log.exception("Ray could not be started")
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _end_ray(folder)
+
+
+def _set_after(wait: Callable[[], object], event: threading.Event) -> None:
+    """Set ``event`` when ``wait`` has returned, in a thread of its own."""
+
+    def run() -> None:
+        wait()
+        event.set()
+
+    threading.Thread(target=run, daemon=True).start()
+
+
+def _vital_processes() -> list[psutil.Process]:
+    """Those of our Ray without which nothing can begin in it, and that it outlives, for a minute or for ever."""
+    processes = psutil.Process().children()
+    return [process for process in processes if process.name().partition(".")[0] in _VITAL]
+
+
+def _end_ray(folder: Path) -> NoReturn:
+    """End this process and all of its Ray, not in Ray's way: that waits for what may have ended, for ever if it has."""
+    processes = psutil.Process().children(recursive=True)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, _END_S)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
 
 
 def _serve_with_engines(link: Link, settings: WorkerSettings) -> None:
@@ -93,7 +131,8 @@ def main(serve: Serve = _serve_with_engines) -> None:
     share = min(1.0, ray.cluster_resources().get("GPU", 0.0) / int(sys.argv[2]))
     # 0 CPUs: it is the devices that are shared out, and what an engine does beside them nobody can tell.
     options = {"num_cpus": 0, "num_gpus": int(share * _SHARES) / _SHARES, "scheduling_strategy": "SPREAD"}
-    actor = _Actor.options(**options).remote(serve, start.settings, PRODUCT_VERSION)
+    threads = os.environ.get(_THREADS, "")
+    actor = _Actor.options(**options).remote(serve, start.settings, PRODUCT_VERSION, threads)
     said = _Spoken()
     threading.Thread(target=_listen, args=(actor, said), name="listen", daemon=True).start()
     _carry(WorkerLink(start.endpoint, start.token, start.shared), actor, said)
@@ -190,12 +229,16 @@ class _ActorLink:
 class _RayWorker:
     """A worker in a process of Ray's. Jobs and cancels are heard while ``listen`` waits and while an engine works."""
 
-    def __init__(self, serve: Serve, settings: WorkerSettings, version: str) -> None:
+    def __init__(self, serve: Serve, settings: WorkerSettings, version: str, threads: str) -> None:
         if version != PRODUCT_VERSION:
             raise RuntimeError(
                 f"Overpaint is {PRODUCT_VERSION} on {ray.util.get_node_ip_address()} and {version} where its daemon runs. "
                 "Install the same version on both."
             )
+        # Ray lets who asks for no processor have one thread. Libraries look when they are loaded, torch with the first model.
+        os.environ.pop(_THREADS, None)
+        if threads:
+            os.environ[_THREADS] = threads
         self._link = _ActorLink()
         settings = replace(settings, place=_place(), pace_path="")  # the file is the daemon's machine's
         threading.Thread(target=self._serve, args=(serve, settings), name="worker", daemon=True).start()
