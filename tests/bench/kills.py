@@ -4,8 +4,8 @@
 
 A real daemon with a real worker, or with two workers that are actors of Ray, and the engine for tests serves three editors
 (``killed_editor``: the real controller on a fake document), each a process. All of them are killed with SIGKILL, in turns of
-chance drawn from the seed, and started again; of Ray any process that the daemon has, its head as well as an actor. Then the
-killing stops, everything comes to its end, and the editors' notes are held together:
+chance drawn from the seed, and started again; of Ray any process that the daemon has, its head as well as an actor, or its head
+and the daemon at once. Then the killing stops, everything comes to its end, and the editors' notes are held together:
 
 * lost: the daemon had accepted the job, and nobody was told how it ended, or it was unknown later;
 * doubled: inserted twice in one life of its document, or again after its acknowledgement was confirmed;
@@ -36,7 +36,7 @@ from pathlib import Path
 
 import psutil
 from tests.bench.killed_editor import NAMES
-from tests.integration.daemon_process import ROOT, DaemonProcess
+from tests.integration.daemon_process import ROOT, DaemonProcess, wait_until
 
 from overpaint_backend.durability.journal import Journal
 
@@ -48,6 +48,7 @@ _RAY_PAUSES_S = ((0.0, 2.0), (8.0, 20.0), (8.0, 20.0))
 
 _END_S = 300.0
 _TARGETS = ("daemon", "daemon", "worker", "editor")
+_RAY_TARGETS = ("daemon", "daemon and Ray", "worker", "worker", "editor")
 
 
 @dataclass(slots=True)
@@ -71,6 +72,7 @@ class ChaosRun:
         self.chance = random.Random(seed)
         self.seed = seed
         self.report = Report()
+        self._ray_folders: set[Path] = set()
         self._lives = 0
         self._daemon = DaemonProcess.start(folder, **self._how)
         self._editors = {name: self._editor(name) for name in NAMES}
@@ -82,7 +84,7 @@ class ChaosRun:
                 time.sleep(
                     self.chance.uniform(*self.chance.choice(_RAY_PAUSES_S if self._how else _PAUSES_S))
                 )
-                self._kill(self.chance.choice(_TARGETS))
+                self._kill(self.chance.choice(_RAY_TARGETS if self._how else _TARGETS))
             (self.folder / "stop").touch()
             for name, editor in self._editors.items():
                 try:
@@ -104,7 +106,11 @@ class ChaosRun:
 
     def _kill(self, target: str) -> None:
         match target:
-            case "daemon":
+            case "daemon" | "daemon and Ray":
+                if head := self._head():
+                    self._ray_folders.add(Path(head.cmdline()[-1]))
+                if target != "daemon" and head:
+                    head.kill()
                 self._daemon.process.kill()
                 self._daemon.process.wait()
                 self._daemon.close()
@@ -122,8 +128,16 @@ class ChaosRun:
     def _worker(self) -> psutil.Process:
         if not self._how:
             return self._daemon.worker()
-        started = psutil.Process(self._daemon.process.pid).children(recursive=True)
-        return self.chance.choice(started or [self._daemon.worker()])
+        daemon = psutil.Process(self._daemon.process.pid)
+        return self.chance.choice(wait_until(lambda: daemon.children(recursive=True), "a process is started"))
+
+    def _head(self) -> psutil.Process | None:
+        """The process of the daemon's Ray that has its folder as its last argument, if it is there."""
+        for child in psutil.Process(self._daemon.process.pid).children():
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if "import head" in str(child.cmdline()):
+                    return child
+        return None
 
     def _editor(self, name: str) -> subprocess.Popen[bytes]:
         self._lives += 1
@@ -155,6 +169,8 @@ class ChaosRun:
             self.report.violations.append(f"left on the disk: files {files}, rows of jobs {rows}")
         if aside := list(jobs.parent.glob("damaged-*")):
             self.report.violations.append(f"a kill damaged the journal: {aside}")
+        if kept := [folder for folder in self._ray_folders if folder.exists()]:
+            self.report.violations.append(f"left of Ray: {kept}")
 
 
 def compare(folder: Path, report: Report) -> None:

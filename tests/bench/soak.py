@@ -1,10 +1,10 @@
 """Thousands of jobs, to see that nothing is left of them: memory, descriptors, files.
 
-    python -m tests.bench.soak [--jobs 10000] [--lanes 4]
+    python -m tests.bench.soak [--jobs 10000] [--lanes 4] [--ray]
 
-A real daemon with a real worker and the engine for tests serves a few sessions, each with one small job after the other: most
-are done and acknowledged, some are cancelled while they wait or run, some fail. Memory of daemon and worker is read every
-few jobs; after the first tenth, which warms up, a line is fitted through it by least squares, and its slope is what a
+A real daemon with a real worker, or one that is an actor of Ray, and the engine for tests serves a few sessions, each with one small job after the other: most
+are done and acknowledged, some are cancelled while they wait or run, some fail. Memory of daemon and worker, and of what there is
+of Ray, is read every few jobs; after the first tenth, which warms up, a line is fitted through it by least squares, and its slope is what a
 thousand jobs leave behind. At the end no more descriptors are open than at the least before, the spool has no file and the
 journal no row.
 Linux only.
@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from tests.bench.editor_client import Picture, Wire
 from tests.bench.process_costs import open_files, rss_bytes
 from tests.integration.daemon_process import DaemonProcess, wait_until
@@ -42,6 +43,17 @@ from overpaint_protocol.messages import (
 
 MAX_SLOPE_MIB = 1.0
 """Of memory, for a thousand jobs."""
+
+_RAY_MARKS = {
+    "head": "import head",
+    "worker's process": "import main",
+    "actor": "ray::_RayWorker",
+    "raylet": "/raylet/raylet ",
+    "GCS": "/gcs/gcs_server ",
+}
+"""What the command line of each of Ray's processes has in it."""
+_RAY_PICTURE_PX = 256
+"""A picture that is large enough to go by Ray's memory."""
 
 _SAMPLE_JOBS = 20
 _WARM_UP_FRAC = 0.1
@@ -104,12 +116,17 @@ class Lane:
                 pass
 
 
-def soak(folder: Path, jobs: int, lanes: int = 4, say=lambda text: None) -> Report:
+def soak(folder: Path, jobs: int, lanes: int = 4, say=lambda text: None, *, with_ray: bool = False) -> Report:
     """Do ``jobs`` jobs in a daemon of their own."""
     report = Report()
-    picture = Picture.random(64)
-    with DaemonProcess.start(folder) as daemon:
-        pids = {"daemon": daemon.process.pid, "worker": daemon.worker().pid}
+    picture = Picture.random(_RAY_PICTURE_PX if with_ray else 64)
+    # Ray and what it stands on warn of things of their own.
+    how = {"ray": "", "environ": {"PYTHONWARNINGS": "default"}} if with_ray else {}
+    with DaemonProcess.start(folder, **how) as daemon:
+        pids = {
+            "daemon": daemon.process.pid,
+            **(_of_ray(daemon) if with_ray else {"worker": daemon.worker().pid}),
+        }
         loop = SelectorLoop()
         wires = [Wire(daemon.info, loop=loop) for _ in range(lanes)]
         for wire in wires:
@@ -146,7 +163,7 @@ def soak(folder: Path, jobs: int, lanes: int = 4, say=lambda text: None) -> Repo
             wait_until(lambda: not any(spool.iterdir()))
         if left := [path.name for path in spool.iterdir()]:
             report.faults.append(f"{len(left)} files are left in the spool: {left[:10]}")
-        if daemon.worker().pid != pids["worker"]:
+        if (_of_ray(daemon) if with_ray else {"worker": daemon.worker().pid}).items() - pids.items():
             report.faults.append("the worker was replaced")
         for wire in wires:
             wire.close()
@@ -163,15 +180,32 @@ def soak(folder: Path, jobs: int, lanes: int = 4, say=lambda text: None) -> Repo
     return report
 
 
+def _of_ray(daemon: DaemonProcess) -> dict[str, int]:
+    """The processes that grow with their jobs if anything does, once the worker is there."""
+
+    def find() -> dict[str, int]:
+        found: dict[str, int] = {}
+        for process in psutil.Process(daemon.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                words = " ".join(process.cmdline())
+                found |= {name: process.pid for name, mark in _RAY_MARKS.items() if mark in words}
+        return found if len(found) == len(_RAY_MARKS) else {}
+
+    return wait_until(find, "an actor of Ray works", _WAIT_S)
+
+
 def main() -> int:
     """Soak and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--lanes", type=int, default=4)
+    parser.add_argument("--ray", action="store_true", help="an actor of Ray in place of a process")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="os-"))
     started = time.monotonic()
-    report = soak(folder, options.jobs, options.lanes, lambda text: print(text, flush=True))
+    report = soak(
+        folder, options.jobs, options.lanes, lambda text: print(text, flush=True), with_ray=options.ray
+    )
     took_s = time.monotonic() - started
     print(
         f"{options.jobs} jobs in {took_s:.0f} s, {options.jobs / took_s:.1f} a second; ends: {dict(report.ends)}"
