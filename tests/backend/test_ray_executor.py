@@ -11,14 +11,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.backend import worker_scripts
 from tests.backend.executor_contract import WAIT_S, ExecutorContract, hear
 from tests.integration.daemon_process import wait_until
 from typer.testing import CliRunner
 
 from overpaint_backend.cli.app import app
-from overpaint_backend.executors.base import Ready, WorkerGone
+from overpaint_backend.executors.base import Ready, WorkerGone, WorkerSettings
 from overpaint_backend.executors.ray import RayCluster, RayExecutor, cluster_address
 from overpaint_protocol.errors import DaemonError, RequestError
+from overpaint_protocol.version import PRODUCT_VERSION
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -121,6 +123,13 @@ def test_what_a_killed_ray_left_is_removed_for_the_next_of_the_same_daemon_and_n
     RayCluster(tmp_path / "ray.address")
     assert not folder.exists()
     cluster.stop(WAIT_S)
+
+
+def test_an_actor_with_another_version_refuses():
+    from overpaint_backend.executors import ray_worker  # which imports Ray
+
+    with pytest.raises(RuntimeError, match=f"is {PRODUCT_VERSION} on .* and 0.0.1 where its daemon runs"):
+        ray_worker._RayWorker(worker_scripts.echo, WorkerSettings(), "0.0.1", "")
 
 
 @pytest.mark.parametrize("address", ["192.168.1.5:6379", "10.0.0.1:1", "127.0.0.1:6379", "[fd00::1]:6379"])
