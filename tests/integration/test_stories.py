@@ -68,7 +68,7 @@ def test_the_story_of_a_fill_from_submit_to_ack(own_daemon):
     steps = [
         "Krita asked for it: fill, 1 variant, 16 × 12 px, by engine test-invert.",
         "Accepted",
-        "Attempt 1",
+        "Attempt 1 was begun with worker 1, by engine test-invert",
     ]
     steps += [
         "opened on the processor",

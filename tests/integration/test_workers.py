@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.integration.daemon_process import WAIT_S, DaemonProcess, wait_until
+from tests.integration.test_stories import story_of
 
 from overpaint_protocol.messages import (
     CancelJob,
@@ -65,14 +66,19 @@ def test_two_jobs_run_at_once_and_a_third_waits_for_two(daemon):
 def test_the_job_of_a_killed_worker_goes_on_with_the_other(daemon):
     client = daemon.client()
     before = report_with(client, "idle", "idle")
-    client.submit("job", prompt=SLOW, variants=2)
+    client.submit("job-of-a-killed-worker", prompt=SLOW, variants=2)
     busy = [worker.state for worker in report_with(client, "busy", "idle").workers].index("busy")
     process = re.findall(rf"worker (\d+) started as \w+-worker{busy + 1}\n", daemon.log)[-1]
     os.kill(int(process), signal.SIGKILL)
-    *messages, done = [envelope.message for envelope in client.until_over("job")]
+    *messages, done = [envelope.message for envelope in client.until_over("job-of-a-killed-worker")]
     assert isinstance(done, JobDone)
     assert [message.variant for message in messages if isinstance(message, JobVariant)] == [0, 1]
-    assert f"attempt 2, with worker {2 - busy}" in daemon.log
+    told = [entry["sentence"] for entry in story_of(daemon, "job-of-a-killed-worker")["entries"]]
+    attempts = [sentence.partition(",")[0] for sentence in told if sentence.startswith("Attempt")]
+    assert attempts == [
+        f"Attempt 1 was begun with worker {busy + 1}",
+        f"Attempt 2 was begun with worker {2 - busy}",
+    ]
     after = report_with(client, "idle", "idle")
     assert after.workers[busy].restarts == before.workers[busy].restarts + 1
     assert restarts(after) == restarts(before) + 1

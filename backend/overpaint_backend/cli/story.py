@@ -129,8 +129,9 @@ def sentence(entry: Entry) -> str:
             return _waits(facts)
         case What.STARTED:
             because = _BECAUSE.get(_cause(facts))
+            worker = facts.get("worker")  # which older stories do not have
             return (
-                f"Attempt {facts.get('attempt')} was begun, by {_engine(facts)}"
+                f"Attempt {facts.get('attempt')} was begun{f' with worker {worker}' if worker else ''}, by {_engine(facts)}"
                 f"{f': {because}' if because else ''}."
             )
         case What.LOADING:

@@ -51,7 +51,7 @@ Fact = str | int | float
 class What(StrEnum):
     """What happened; behind each its facts.
 
-    Every number of a variant or an attempt counts from 1. ``because`` is a Cause.
+    Every number of a variant, an attempt or a worker counts from 1. ``because`` is a Cause.
     """
 
     SUBMITTED = "submitted"
@@ -62,7 +62,7 @@ class What(StrEnum):
     WAITS = "waits"
     """position, own (jobs of the same client ahead of it), worker (its state), because"""
     STARTED = "started"
-    """attempt, engine, because"""
+    """attempt, worker, engine, because"""
     LOADING = "loading"
     LOADED = "loaded"
     """device, took_ms"""

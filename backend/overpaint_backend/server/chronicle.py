@@ -133,7 +133,14 @@ class Chronicle:
                     job, What.WAITS, position=instruction.position, own=ahead, worker=worker, because=because
                 )
             case StartRun():
-                self.note(job, What.STARTED, attempt=instruction.attempt, engine=job.engine, because=because)
+                self.note(
+                    job,
+                    What.STARTED,
+                    attempt=instruction.attempt,
+                    worker=instruction.worker + 1,
+                    engine=job.engine,
+                    because=because,
+                )
             case LeaveJob():
                 self.note(job, What.LEFT, attempts=instruction.attempts)
             case EndJob():
