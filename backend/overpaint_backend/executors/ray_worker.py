@@ -272,7 +272,12 @@ class _RayWorker:
 
 
 _remote: Any = ray.remote  # its types know no concurrency groups
-_Actor = _remote(concurrency_groups={"orders": 1}, max_restarts=0, max_task_retries=0)(_RayWorker)
+_Actor = _remote(
+    concurrency_groups={"orders": 1},
+    max_restarts=0,
+    max_task_retries=0,
+    enable_task_events=False,  # else Ray keeps something of every call, for a dashboard
+)(_RayWorker)
 
 
 def _place() -> str:
