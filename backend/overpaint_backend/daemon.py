@@ -166,10 +166,12 @@ class _Daemon:
                 self._service.on_message(incoming, time.monotonic())
                 self._freed_memory.saw(incoming.frames)
         now = time.monotonic()
-        router.end_endless(now)
-        for peer in router.take_gone():
-            self._service.on_gone(peer, now)
         is_due = now >= self._next_tick
+        if is_due:
+            router.end_endless(now)
+        if is_due or router.socket in ready or router.monitor in ready:
+            for peer in router.take_gone():
+                self._service.on_gone(peer, now)
         for worker, executor in enumerate(self._executors):
             if is_due or executor.socket in ready:
                 for event, payload in executor.poll(now):

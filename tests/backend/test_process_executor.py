@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from tests.backend.executor_contract import ExecutorContract, events_until, hear, run_job
+from tests.backend.executor_contract import PIXELS, ExecutorContract, events_until, hear, run_job
 
 from overpaint_backend.executors.base import (
     EnginesChanged,
@@ -56,6 +56,16 @@ class TestProcessExecutor(ExecutorContract):
 
     def test_a_worker_that_names_a_place_that_there_is_not_is_replaced(self, start):
         assert isinstance(events_until(start("misplaces_its_results"), WorkerGone)[-1], WorkerGone)
+
+    def test_a_variant_counts_once_its_pixels_are_there(self, start):
+        executor = start("ends_before_the_pixels")
+        hear(executor, Ready)
+        executor.run(run_job(), PIXELS)
+        assert not any(isinstance(event, RunVariant) for event in events_until(executor, WorkerGone))
+
+    def test_a_worker_whose_pixels_belong_to_nothing_is_replaced(self, start):
+        heard = events_until(start("sends_pixels_of_another_run"), WorkerGone)
+        assert not any(isinstance(event, RunVariant) for event in heard)
 
     @pytest.mark.skipif(
         sys.platform != "linux", reason="other systems have no memory that nobody can shorten"

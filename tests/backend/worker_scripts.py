@@ -6,7 +6,16 @@ import os
 import threading
 from dataclasses import replace
 
-from overpaint_backend.executors.base import PixelsAt, Ready, RunOver, RunProgress, RunVariant, WorkerGone
+from overpaint_backend.executors.base import (
+    PixelsAt,
+    Ready,
+    RunOver,
+    RunPixels,
+    RunProgress,
+    RunVariant,
+    WorkerGone,
+    pack,
+)
 from overpaint_protocol.errors import EngineError
 from overpaint_protocol.geometry import Rect, Size
 from overpaint_protocol.messages import ErrorInfo
@@ -82,6 +91,30 @@ def hangs(link, settings):
 def misplaces_its_results(link, settings):
     """Says that pixels lie where the daemon's own are."""
     link.send(READY)
+    _tell_of_a_variant(link)
+    link.send(RunPixels(run=1, at=PixelsAt(at=4096, lengths=(4096,))))
+    threading.Event().wait()
+
+
+def ends_before_the_pixels(link, settings):
+    """Tells of a variant and ends before it has sent its pixels."""
+    link.send(READY)
+    _tell_of_a_variant(link)
+    while link.next_job(1.0) is None:
+        pass
+    os._exit(0)
+
+
+def sends_pixels_of_another_run(link, settings):
+    """Tells of a variant of one run, and sends the pixels of another."""
+    link.send(READY)
+    _tell_of_a_variant(link)
+    link.send(RunPixels(run=2), (bytes(4),))
+    threading.Event().wait()
+
+
+def _tell_of_a_variant(link):
+    """The first half of what ``link.send`` does with one."""
     made = RunVariant(
         run=1,
         variant=0,
@@ -89,10 +122,8 @@ def misplaces_its_results(link, settings):
         engine="echo",
         target=Rect(0, 0, 1, 1),
         image=ImageHeader(size=Size(1, 1), format=PixelFormat.RGBA8, frames=(0,)),
-        pixels=PixelsAt(at=4096, lengths=(4096,)),
     )
-    link.send(made)
-    threading.Event().wait()
+    link._socket.send_multipart(pack(made))
 
 
 def talks_nonsense(link, settings):

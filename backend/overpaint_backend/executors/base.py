@@ -2,6 +2,9 @@
 
 A message is ``[name, body, *payload]``: the name of a class below, its fields in msgpack, pixels beside them. Both
 ends are always of the same version, since the daemon starts the worker from its own installation.
+
+What a job or a variant says comes before its pixels, in a message of its own: one side reads the words while the other still
+copies the pixels.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ __all__ = [
     "Remark",
     "RunJob",
     "RunOver",
+    "RunPixels",
     "RunPreview",
     "RunProgress",
     "RunRemark",
@@ -56,7 +60,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelsAt:
-    """A message's payload lies in memory that both share (see ``shared``).
+    """Where pixels lie in memory that both share (see ``shared``).
 
     at: where its first byte is. lengths: of its frames, in bytes; they lie one behind the other, aligned. room_start, room_end: where
     the results of the run that is to begin may be laid down.
@@ -66,6 +70,14 @@ class PixelsAt:
     lengths: tuple[int, ...]
     room_start: int = 0
     room_end: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPixels:
+    """The pixels of the RunJob or the RunVariant of ``run`` that was said just before: at ``at``, or as payload."""
+
+    run: int
+    at: PixelsAt | None = None
 
 
 # ---------------------------------------------------------------- daemon to worker
@@ -99,7 +111,7 @@ class WorkerStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunJob:
-    """Make the variants of ``request`` from index ``first_variant`` on; its pixels are at ``pixels`` or come as payload.
+    """Make the variants of ``request`` from index ``first_variant`` on. RunPixels follow.
 
     run: number of this attempt. engine: id of the engine, or empty for the worker's choice. seed: of variant 0, the others follow.
     preview_bytes: largest preview, 0 for none.
@@ -111,7 +123,6 @@ class RunJob:
     first_variant: int
     preview_bytes: int
     request: SubmitJob
-    pixels: PixelsAt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +204,7 @@ class RunRemark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunVariant:
-    """A finished variant, with the fields of ``job.variant``; its pixels are at ``pixels`` or the payload."""
+    """A finished variant, with the fields of ``job.variant``. RunPixels follow."""
 
     run: int
     variant: int
@@ -201,7 +212,6 @@ class RunVariant:
     engine: str
     target: Rect
     image: ImageHeader
-    pixels: PixelsAt | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +250,7 @@ _MESSAGES: dict[bytes, type] = {
     cls.__name__.encode(): cls
     for cls in (
         RunJob,
+        RunPixels,
         StopRun,
         Ready,
         EnginesChanged,

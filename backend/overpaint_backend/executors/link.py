@@ -13,14 +13,14 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 import zmq
 
+from overpaint_backend.sockets import is_readable
 from overpaint_protocol.pixels import Bytes
 
-from .base import RunJob, RunVariant, StopRun, pack, unpack
+from .base import PixelsAt, RunJob, RunPixels, RunVariant, StopRun, pack, unpack
 
 if TYPE_CHECKING:
     from .shared import SharedByWorker
@@ -38,7 +38,9 @@ class WorkerLink:
 
     def __init__(self, endpoint: str, token: str, shared: int | None = None) -> None:
         self._shared = _shared(shared)
-        self._jobs: deque[tuple[RunJob, tuple[Bytes, ...]]] = deque()
+        self._told: RunJob | None = None
+        """A job whose pixels are still to come."""
+        self._jobs: deque[tuple[RunJob, PixelsAt | None, tuple[Bytes, ...]]] = deque()
         self._stop_requests: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
@@ -50,26 +52,29 @@ class WorkerLink:
 
     def send(self, message: object, payload: Sequence[Bytes] = ()) -> None:
         """Say something to the daemon."""
-        if self._shared is not None and isinstance(message, RunVariant):
-            placed = self._shared.place(payload)
-            if placed is not None:
-                message, payload = replace(message, pixels=placed), ()
+        if isinstance(message, RunVariant):
+            self._socket.send_multipart(pack(message))
+            placed = None if self._shared is None else self._shared.place(payload)
+            message, payload = RunPixels(run=message.run, at=placed), () if placed is not None else payload
         self._socket.send_multipart(pack(message, payload), copy=False)
 
     def next_job(self, timeout_s: float) -> tuple[RunJob, tuple[Bytes, ...]] | None:
         """Wait for a job and its pixels, up to ``timeout_s``; None if none came."""
         self.wait(timeout_s)
         self._hear()
+        while self._told is not None:  # its pixels are on their way
+            self._socket.poll()
+            self._hear()
         if not self._jobs:
             return None
-        job, payload = self._jobs.popleft()
+        job, placed, payload = self._jobs.popleft()
         if self._shared is not None:
-            payload = self._shared.begin(job.pixels) or payload
+            payload = self._shared.begin(placed) or payload
         return job, payload
 
     def wait(self, timeout_s: float, bell: sockets.socket | None = None) -> None:
         """Wait until the daemon says something, or ``bell`` is readable, up to ``timeout_s``."""
-        if self._jobs:
+        if self._jobs or is_readable(self._socket):
             return
         poller = zmq.Poller()
         for socket in (self._socket, bell):
@@ -84,11 +89,14 @@ class WorkerLink:
 
     def _hear(self) -> None:
         """Take in what has come."""
-        while self._socket.poll(0):
+        while is_readable(self._socket):
             frames = self._socket.recv_multipart(copy=False)
             message, payload = unpack([frame.buffer for frame in frames])
             if isinstance(message, RunJob):
-                self._jobs.append((message, payload))
+                self._told = message
+            elif isinstance(message, RunPixels) and self._told is not None:
+                self._jobs.append((self._told, message.at, payload))
+                self._told = None
             elif isinstance(message, StopRun):
                 self._stop_requests.add(message.run)
 

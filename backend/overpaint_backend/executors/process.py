@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import zmq
 
+from overpaint_backend.sockets import is_readable
 from overpaint_protocol import codec
 from overpaint_protocol.errors import OverpaintError, ProtocolError
 from overpaint_protocol.pixels import Bytes
@@ -25,6 +26,7 @@ from .base import (
     PixelsAt,
     Ready,
     RunJob,
+    RunPixels,
     RunVariant,
     StopRun,
     WorkerEvent,
@@ -62,6 +64,8 @@ class _Worker:
     shared: SharedByDaemon | None
     is_ready: bool = False
     is_killed: bool = False
+    told: RunVariant | None = None
+    """A variant whose pixels are still to come."""
 
 
 class ProcessExecutor:
@@ -138,10 +142,13 @@ class ProcessExecutor:
             except (OSError, zmq.ZMQError) as error:
                 return [(self._give_up(now, f"cannot be started: {error}"), ())]
         worker = self._worker
-        # Asked before reading, so that the last words of a process that has ended are heard.
-        exit_code = worker.process.poll()
         events = self._receive(worker)
+        if events:
+            return events
+        exit_code = worker.process.poll()
         if exit_code is not None:
+            while last_words := self._receive(worker):
+                events += last_words
             events.append((self._give_up(now, f"ended with code {exit_code}"), ()))
         elif self._is_lost():
             worker.process.kill()
@@ -152,11 +159,10 @@ class ProcessExecutor:
 
     def run(self, job: RunJob, payload: Sequence[Bytes]) -> None:
         """Hand a job to a worker that said Ready and is not running any."""
+        self._send(pack(job))
         shared = None if self._worker is None else self._worker.shared
         placed = None if shared is None else shared.place(payload)
-        if placed is not None:
-            job, payload = replace(job, pixels=placed), ()
-        self._send(pack(job, payload))
+        self._send(pack(RunPixels(run=job.run, at=placed), () if placed is not None else payload))
 
     def cancel(self, run: int) -> None:
         """Ask the worker to stop ``run``."""
@@ -272,15 +278,16 @@ class ProcessExecutor:
 
     def _receive(self, worker: _Worker) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
         events: list[tuple[WorkerEvent, tuple[Bytes, ...]]] = []
-        while len(events) < _MAX_MESSAGES_A_TURN:
-            try:
-                frames = worker.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                break
+        while len(events) < _MAX_MESSAGES_A_TURN and is_readable(worker.socket):
+            frames = worker.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
                 message, payload = unpack([frame.buffer for frame in frames])
-                if isinstance(message, RunVariant) and message.pixels is not None:
-                    payload = _take(worker, message.pixels)
+                if isinstance(message, RunVariant):
+                    worker.told = message
+                    continue
+                if isinstance(message, RunPixels):
+                    events.append(_variant(worker, message, payload))
+                    break  # pixels go on before the next word is read
             except OverpaintError:
                 _log.exception("worker %d is not understood and gets replaced", worker.process.pid)
                 worker.process.kill()
@@ -303,6 +310,16 @@ def _shared() -> SharedByDaemon | None:
     except OSError as error:
         _log.info("no memory is shared with the worker: %s", error)
         return None
+
+
+def _variant(
+    worker: _Worker, pixels: RunPixels, payload: tuple[Bytes, ...]
+) -> tuple[RunVariant, tuple[Bytes, ...]]:
+    """The variant that the worker told of, with its pixels."""
+    variant, worker.told = worker.told, None
+    if variant is None or variant.run != pixels.run:
+        raise ProtocolError("The worker sent pixels that belong to nothing.")
+    return variant, payload if pixels.at is None else _take(worker, pixels.at)
 
 
 def _take(worker: _Worker, pixels: PixelsAt) -> tuple[Bytes, ...]:

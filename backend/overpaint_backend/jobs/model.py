@@ -76,6 +76,11 @@ class Job:
     replaced_by: JobId | None = None
 
     @property
+    def is_made(self) -> bool:
+        """True once all its variants are there."""
+        return len(self.results) == self.request.variants
+
+    @property
     def byte_length(self) -> int:
         """Bytes that are kept of the job: its pictures until it ends, and its results."""
         return sum(len(frame) for frame in self.payload) + sum(result.byte_length for result in self.results)

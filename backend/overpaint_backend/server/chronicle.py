@@ -87,7 +87,8 @@ class Chronicle:
         session_id, job_id = SessionId(f"{job.principal}/{job.session_id}"), job.request.job_id
         entry = Entry(self._wall(), what, facts)
         self._unwritten.append((session_id, job_id, entry))
-        disk.submit_last(self._write)
+        if len(self._unwritten) == 1:  # else whoever writes the one before writes this one as well
+            disk.submit_last(self._write)
 
     def _write(self) -> None:
         """All notes that wait, on the disk's thread."""

@@ -38,7 +38,7 @@ from overpaint_backend.jobs.scheduler import (
     WorkerState,
 )
 from overpaint_backend.jobs.shares import Client, Waiting
-from overpaint_protocol.messages import JobPreview, JobState, JobVariant
+from overpaint_protocol.messages import JobPreview, JobState, JobVariant, operation_name
 from overpaint_protocol.pixels import Bytes
 
 from .chronicle import Chronicle
@@ -114,14 +114,12 @@ class JobQueue:
     def add(self, job: Job) -> None:
         """Take note of a job; ``schedule`` queues it."""
         self._jobs[job.key] = job
-        _log.info("job %d queued: %s by %s", job.key, job.summary.operation, job.engine or "any engine")
 
     def restore(self, job: Job, attempts: int, now: float) -> None:
         """Take over a job of an earlier daemon, which began it ``attempts`` times, and queue it if it is not over."""
         self._keys = itertools.count(max(job.key + 1, next(self._keys)))
         self._jobs[job.key] = job
         if not job.state.is_final:
-            _log.info("job %d goes on: begun %d times before", job.key, attempts)
             self.handle(JobSubmitted(self._waiting(job, attempts)), now)
 
     def schedule(self, job: Job, now: float) -> None:
@@ -153,6 +151,9 @@ class JobQueue:
     def handle(self, event: Event, now: float) -> None:
         """Let the scheduler know, and do what it says."""
         instructions = self._scheduler.handle(event, now)
+        for instruction in instructions:
+            if isinstance(instruction, StartRun):
+                self._run(instruction)  # everything else while the worker is at it
         moved = [self._jobs[move.key] for move in instructions if isinstance(move, MoveJob)]
         for instruction in instructions:
             if not isinstance(instruction, (CancelRun, KillWorker)):
@@ -163,6 +164,7 @@ class JobQueue:
             self._estimate(now)
         for job in moved:
             self._tell(job, job.progress, ())
+        self._say(event, instructions)
         while self._complete:
             self.handle(RunEnded(self._complete.pop()), now)
 
@@ -186,10 +188,10 @@ class JobQueue:
             case EndJob():
                 self._end(instruction, now)
 
-    def _start(self, start: StartRun, now: float) -> None:
+    def _run(self, start: StartRun) -> None:
+        """Hand the worker what it is to do."""
         job = self._jobs[start.key]
-        if len(job.results) == job.request.variants:
-            self._complete.append(start.run)  # only the last word of its worker was lost
+        if job.is_made:
             return
         run = RunJob(
             run=start.run,
@@ -200,12 +202,30 @@ class JobQueue:
             request=job.request,
         )
         self._executors[start.worker].run(run, job.payload)
-        # Everything else while the worker is at it.
+
+    def _start(self, start: StartRun, now: float) -> None:
+        job = self._jobs[start.key]
+        if job.is_made:
+            self._complete.append(start.run)  # only the last word of its worker was lost
+            return
         job.state, job.position, job.stage, job.time_left_s = JobState.RUNNING, 0, "starting", None
         self._began[job.key] = now, len(job.results)
-        _log.info("job %d starts, attempt %d, with worker %d", job.key, start.attempt, start.worker + 1)
         self._keeping.note_attempts(job, start.attempt)
         self._tell(job, job.progress, ())
+
+    def _say(self, event: Event, instructions: Sequence[Instruction]) -> None:
+        """Tell the log what was decided."""
+        if isinstance(event, JobSubmitted):
+            job = self._jobs[event.job.key]
+            if job.is_accepted:
+                _log.info("job %d goes on: begun %d times before", job.key, event.job.attempts)
+            else:
+                engine = job.engine or "any engine"
+                _log.info("job %d queued: %s by %s", job.key, operation_name(job.request.operation), engine)
+        for start in instructions:
+            if isinstance(start, StartRun) and not self._jobs[start.key].is_made:
+                worker = start.worker + 1
+                _log.info("job %d starts, attempt %d, with worker %d", start.key, start.attempt, worker)
 
     def _end(self, end: EndJob, now: float) -> None:
         job = self._jobs[end.key]
@@ -319,8 +339,8 @@ class JobQueue:
         result = Result(variant, payload, sum(len(frame) for frame in payload))
         job.results.append(result)
         self._chronicle.made(job, event.variant)
-        self._keeping.add(job, result)
         self._tell(job, variant, payload)
+        self._keeping.add(job, result)
 
     def _run_over(self, event: RunOver, now: float) -> None:
         job = self._job_of(event.run)

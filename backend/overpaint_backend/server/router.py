@@ -23,11 +23,12 @@ from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.jobs.model import LOCAL
+from overpaint_backend.sockets import is_readable
 from overpaint_protocol.errors import DaemonError
 from overpaint_protocol.pixels import Bytes
 
 from .half_messages import HalfMessages, received_bytes
-from .zap import TURNED_AWAY, is_readable
+from .zap import TURNED_AWAY
 
 __all__ = ["CLIENT_DOMAIN", "REMOTE_DOMAIN", "Curve", "Incoming", "Router", "Sent", "private_dir"]
 

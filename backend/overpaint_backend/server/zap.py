@@ -13,8 +13,9 @@ from collections.abc import Callable, Container
 import zmq
 
 from overpaint_backend.jobs.model import LOCAL
+from overpaint_backend.sockets import is_readable
 
-__all__ = ["TURNED_AWAY", "Authenticator", "is_readable"]
+__all__ = ["TURNED_AWAY", "Authenticator"]
 
 TURNED_AWAY = 500
 """Status of who may come in and finds no room. Not 300, which RFC 27 has for this: libzmq would neither tell nor hang up."""
@@ -25,14 +26,7 @@ _PLAIN_FRAMES = 8
 _CURVE_FRAMES = 7
 _MAX_REQUESTS_A_TURN = 64
 
-_EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)  # as plain numbers: it is asked with every message
-
 _log = logging.getLogger(__name__)
-
-
-def is_readable(socket: zmq.Socket[bytes]) -> bool:
-    """Whether a message waits. Asking costs a fraction of the exception that says that there is none."""
-    return bool(int(socket.getsockopt(_EVENTS)) & _POLLIN)
 
 
 class Authenticator:
