@@ -428,6 +428,25 @@ def test_what_nobody_waits_for_has_its_turn_however_much_else_there_is(archive, 
     assert did == ["first", "last", "second"]
 
 
+def test_one_quiet_moment_is_enough_for_all_that_nobody_waits_for(archive, monkeypatch):
+    """Else it would pile up while jobs come, and fall due in front of one."""
+    pauses, is_done = [], threading.Event()
+    wait = threading.Condition.wait
+
+    def noted_wait(self, timeout=None):
+        if threading.current_thread().name == "archive" and timeout is not None:
+            pauses.append(timeout)
+        return wait(self, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", noted_wait)
+    for _ in range(3):
+        archive.submit_last(lambda: None)
+    archive.submit_last(is_done.set)
+    archive.hand_over()
+    assert is_done.wait(30)
+    assert len(pauses) == 1
+
+
 def test_the_bell_rings_when_there_is_something_to_hear(archive):
     heard = []
     archive.submit(lambda: 1, heard.append)

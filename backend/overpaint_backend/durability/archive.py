@@ -86,6 +86,7 @@ class Archive:
         self._new: list[_Item] = []
         self._todo: deque[_Item] = deque()
         self._last: deque[_Item] = deque()
+        self._is_quiet = False
         self._is_ending = False
         self._has_come = threading.Condition()
         self._done: deque[Callable[[], None]] = deque()
@@ -160,12 +161,15 @@ class Archive:
                 if self._last and self._is_overdue(self._last[0]):
                     return self._last.popleft()
                 if self._todo:
+                    self._is_quiet = False
                     return self._todo.popleft()
-                if self._last and (self._is_ending or not self._has_come.wait(_QUIET_S)):
+                if self._last and (self._is_quiet or self._is_ending):
                     return self._last.popleft()
-                if not self._last:
-                    if self._is_ending:
-                        return None
+                if self._last:
+                    self._is_quiet = not self._has_come.wait(_QUIET_S)
+                elif self._is_ending:
+                    return None
+                else:
                     self._has_come.wait()
 
     def _is_overdue(self, last: _Item) -> bool:
