@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import array
+import errno
 import itertools
+import mmap
+import sys
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.protocol import zmtp_server_bytes as server
 
+from overpaint_protocol import zmtp
 from overpaint_protocol.errors import LinkError, ProtocolError, TooLarge, UnsupportedVersion
 from overpaint_protocol.zmtp import (
     DEFAULT_MAX_FRAME_BYTES,
@@ -316,6 +321,27 @@ def test_received_frame_type_depends_on_its_size_alone(size):
         (event,) = client.events()
         assert event == MessageReceived((body, b"tail"))
         assert type(event.frames[0]) is (bytes if size <= SMALL_FRAME_BYTES else bytearray)
+
+
+@pytest.mark.parametrize("has_large_pages", [True, False])
+def test_a_message_is_received_whole_wherever_there_is_memory_for_it(monkeypatch, has_large_pages):
+    asked = []
+
+    def take(*arguments, **options):
+        asked.append(arguments)
+        if not has_large_pages:
+            raise OSError(errno.ENOMEM, "no memory")
+        return mmap.mmap(*arguments, **options)
+
+    monkeypatch.setattr(zmtp, "mmap", SimpleNamespace(**{**vars(mmap), "mmap": take}))
+    client = connected()
+    sizes = [6 << 20, 6 << 20, 6 << 20, (2 << 20) + 1, 100_000, 3]
+    bodies = [bytes([65 + index]) * size for index, size in enumerate(sizes)]
+    for _ in range(2):
+        client.receive_data(server.message(bodies))
+    events = client.events()
+    assert events == [MessageReceived(tuple(bodies))] * 2
+    assert len(asked) == (4 if sys.platform == "linux" else 0)  # what is large, beyond the first 16 MiB
 
 
 def test_large_frame_is_received_into_the_buffer_that_is_handed_out():
