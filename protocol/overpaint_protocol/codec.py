@@ -59,7 +59,17 @@ def _layout(cls: type) -> tuple[str | None, tuple[str, ...]] | None:
 
 def pack(value: object) -> bytes:
     """Encode a dataclass or plain value as msgpack."""
-    return typing.cast("bytes", msgpack.packb(to_plain(value), use_bin_type=True))
+    return typing.cast("bytes", msgpack.packb(value, default=_plain_fields, use_bin_type=True))
+
+
+def _plain_fields(value: object) -> Any:
+    """As ``to_plain``, but not of what is inside: msgpack asks for that itself, and knows scalars, arrays and maps."""
+    layout = _layout(type(value))
+    if layout is None:
+        return to_plain(value)
+    tag, names = layout
+    plain = {name: item for name in names if (item := getattr(value, name)) is not None}
+    return plain if tag is None else {"type": tag, **plain}
 
 
 def unpack(data: bytes | bytearray | memoryview, cls: type[_T]) -> _T:

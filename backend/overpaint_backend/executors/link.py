@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 import zmq
 
-from overpaint_backend.sockets import is_readable
+from overpaint_backend.sockets import is_readable, receive_frames, send_frames
 from overpaint_protocol.pixels import Bytes
 
 from .base import PixelsAt, RunJob, RunPixels, RunVariant, StopRun, pack, unpack
@@ -53,10 +53,10 @@ class WorkerLink:
     def send(self, message: object, payload: Sequence[Bytes] = ()) -> None:
         """Say something to the daemon."""
         if isinstance(message, RunVariant):
-            self._socket.send_multipart(pack(message))
+            send_frames(self._socket, pack(message))
             placed = None if self._shared is None else self._shared.place(payload)
             message, payload = RunPixels(run=message.run, at=placed), () if placed is not None else payload
-        self._socket.send_multipart(pack(message, payload), copy=False)
+        send_frames(self._socket, pack(message, payload))
 
     def next_job(self, timeout_s: float) -> tuple[RunJob, tuple[Bytes, ...]] | None:
         """Wait for a job and its pixels, up to ``timeout_s``; None if none came."""
@@ -90,7 +90,7 @@ class WorkerLink:
     def _hear(self) -> None:
         """Take in what has come."""
         while is_readable(self._socket):
-            frames = self._socket.recv_multipart(copy=False)
+            frames = receive_frames(self._socket)
             message, payload = unpack([frame.buffer for frame in frames])
             if isinstance(message, RunJob):
                 self._told = message

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 
 import zmq
 
-from overpaint_backend.sockets import is_readable
+from overpaint_backend.sockets import is_readable, receive_frames, send_frames
 from overpaint_protocol import codec
 from overpaint_protocol.errors import OverpaintError, ProtocolError
 from overpaint_protocol.pixels import Bytes
@@ -274,12 +274,12 @@ class ProcessExecutor:
         if self._worker is not None:
             # A worker that is just dying has no connection; its end is noticed by poll().
             with contextlib.suppress(zmq.Again):
-                self._worker.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+                send_frames(self._worker.socket, frames)
 
     def _receive(self, worker: _Worker) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
         events: list[tuple[WorkerEvent, tuple[Bytes, ...]]] = []
         while len(events) < _MAX_MESSAGES_A_TURN and is_readable(worker.socket):
-            frames = worker.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            frames = receive_frames(worker.socket)
             try:
                 message, payload = unpack([frame.buffer for frame in frames])
                 if isinstance(message, RunVariant):

@@ -16,6 +16,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.server.zap import TURNED_AWAY
+from overpaint_backend.sockets import receive_frames, send_frames
 from overpaint_protocol import framing
 from overpaint_protocol.messages import Ping
 from overpaint_protocol.pixels import Bytes
@@ -167,7 +168,7 @@ class Bridge:
         """Hand over what there is room for."""
         while self._outgoing:
             try:
-                self.socket.send_multipart(self._outgoing[0], zmq.NOBLOCK, copy=False)
+                send_frames(self.socket, self._outgoing[0])
             except zmq.Again:
                 return
             self.pending_bytes -= _length(self._outgoing.popleft())
@@ -176,7 +177,7 @@ class Bridge:
         """The next message of the daemon: the one that was held, or one that has come; None if there is none."""
         if self.held is None:
             try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                frames = receive_frames(self.socket)
             except zmq.Again:
                 return None
             return [frame.buffer for frame in frames]

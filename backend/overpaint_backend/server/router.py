@@ -23,7 +23,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.jobs.model import LOCAL
-from overpaint_backend.sockets import is_readable
+from overpaint_backend.sockets import is_readable, receive_frames, send_frames
 from overpaint_protocol.errors import DaemonError
 from overpaint_protocol.pixels import Bytes
 
@@ -166,7 +166,7 @@ class Router:
             and byte_length < _MAX_BYTES_A_TURN
             and is_readable(self.socket)
         ):
-            frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            frames = receive_frames(self.socket)
             peer, principal = frames[0].bytes, str(frames[0].get("User-Id"))
             # First hear who left, then note this connection: descriptors are used again, and the word about the
             # old owner was spoken before the new one could send.
@@ -216,7 +216,7 @@ class Router:
     def send(self, peer: bytes, frames: Sequence[Bytes]) -> Sent:
         """Hand a message to libzmq, which keeps the frames without copying large ones."""
         try:
-            self.socket.send_multipart([peer, *frames], zmq.NOBLOCK, copy=False)
+            send_frames(self.socket, [peer, *frames])
         except zmq.Again:
             return Sent.BLOCKED
         except zmq.ZMQError as error:
