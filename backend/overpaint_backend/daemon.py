@@ -68,7 +68,7 @@ class _Daemon:
     def __init__(self, settings: DaemonSettings, metrics: MetricsServer | None) -> None:
         self._settings = settings
         self._next_tick = 0.0
-        self._watched: tuple[zmq.Poller, tuple[zmq.Socket[bytes] | None, ...]] | None = None
+        self._watched: tuple[zmq.Poller, tuple[zmq.Socket[bytes] | int, ...]] | None = None
         self._freed_memory = FreedMemory(lambda give_back: self._archive.submit_last(give_back))
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._allowed = AllowList(settings.allowed_path)
@@ -173,7 +173,7 @@ class _Daemon:
             for peer in router.take_gone():
                 self._service.on_gone(peer, now)
         for worker, executor in enumerate(self._executors):
-            if is_due or executor.socket in ready:
+            if is_due or any(socket in ready for socket in executor.watched):
                 for event, payload in executor.poll(now):
                     self._service.on_worker(worker, event, payload, now)
                     self._service.flush(now)  # pixels do not wait for what the worker said after them
@@ -187,13 +187,12 @@ class _Daemon:
 
     def _poller(self) -> zmq.Poller:
         """Watches all that may have news; made anew when a worker was replaced."""
-        workers = tuple(executor.socket for executor in self._executors)
+        workers = tuple(socket for executor in self._executors for socket in executor.watched)
         if self._watched is None or self._watched[1] != workers:
             poller = zmq.Poller()
             entrance = self._entrance
             for socket in (entrance.gate.socket, entrance.router.socket, entrance.router.monitor, *workers):
-                if socket is not None:
-                    poller.register(socket, zmq.POLLIN)
+                poller.register(socket, zmq.POLLIN)
             poller.register(self._archive.socket, zmq.POLLIN)
             self._watched = poller, workers
         return self._watched[0]

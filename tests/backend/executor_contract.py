@@ -102,12 +102,12 @@ class ExecutorContract:
     @pytest.mark.parametrize("is_ipc", [True, False], ids=["ipc", "tcp"])
     def test_a_worker_gets_ready_and_ends_for_good(self, start, tmp_path, is_ipc):
         executor = start("echo", runtime_dir=tmp_path if is_ipc else None)
-        assert executor.socket is None
+        assert executor.watched == ()
         assert events_until(executor, Ready) == [worker_scripts.READY]
-        assert executor.socket is not None
+        assert executor.watched != ()
         assert executor.restarts == 0
         executor.stop(WAIT_S)
-        assert executor.socket is None
+        assert executor.watched == ()
         assert executor.poll(1e9) == []
         assert list(tmp_path.glob("*.sock")) == []
 
@@ -147,7 +147,7 @@ class ExecutorContract:
         now = time.monotonic()
         assert isinstance(events_until(executor, WorkerGone, now)[-1], WorkerGone)
         worker.wait(WAIT_S)
-        assert executor.poll(now) == [] and executor.socket is not None
+        assert executor.poll(now) == [] and executor.watched != ()
         hear(executor, Ready)
         assert executor.restarts == 1
         executor.run(run_job(2), PIXELS)
@@ -159,7 +159,7 @@ class ExecutorContract:
         executor.run(run_job(1, "hang"), PIXELS)
         self.worker_of(executor).send_signal(signal.SIGKILL)
         assert isinstance(events_until(executor, WorkerGone)[-1], WorkerGone)
-        assert executor.socket is None
+        assert executor.watched == ()
         hear(executor, Ready)
 
     def test_a_worker_that_never_gets_ready_is_tried_again_ever_more_rarely(self, start):
@@ -173,7 +173,7 @@ class ExecutorContract:
             while True:
                 # on a busy machine a start and its end can be seen in one look
                 events = [event for event, _ in executor.poll(now)]
-                if events or executor.socket is not None:
+                if events or executor.watched != ():
                     break
                 now += 0.25
             pauses.append(now - failed_at)
@@ -190,7 +190,7 @@ class ExecutorContract:
             events_until(executor, WorkerGone, now)
             if pause:
                 assert executor.poll(now + pause - 0.1) == []
-                assert executor.socket is None
+                assert executor.watched == ()
             now += pause
 
     def test_a_worker_is_told_its_settings(self, start):

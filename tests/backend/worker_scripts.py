@@ -123,7 +123,7 @@ def _tell_of_a_variant(link):
         target=Rect(0, 0, 1, 1),
         image=ImageHeader(size=Size(1, 1), format=PixelFormat.RGBA8, frames=(0,)),
     )
-    link._socket.send_multipart(pack(made))
+    link._line.send(pack(made))
 
 
 def talks_nonsense(link, settings):

@@ -36,7 +36,7 @@ def main() -> None:
     start = codec.from_plain(json.loads(sys.stdin.buffer.readline()), WorkerStart)
     exit_with(sys.stdin.buffer)
     freed_memory = FreedMemory(lambda give_back: give_back())  # as the worker has it
-    link = WorkerLink(start.endpoint, start.token, start.shared)
+    link = WorkerLink(start)
     link.send(Ready(engines=(InvertEngine().info(),), broken_engines=()))
     while True:
         work = link.next_job(1.0)

@@ -101,12 +101,14 @@ class WorkerStart:
     """What a worker reads from its standard input, as one line of JSON.
 
     endpoint, token: of the socket to connect to. shared: its descriptor of the memory it shares with the daemon, see ``shared``.
+    packets: that of its half of a pair of sockets, see ``line``.
     """
 
     endpoint: str
     token: str
     settings: WorkerSettings
     shared: int | None = None
+    packets: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,8 +309,8 @@ class Executor(Protocol):
     """One worker, kept alive. Nothing here blocks, except ``stop``; all of it is for the daemon's thread."""
 
     @property
-    def socket(self) -> zmq.Socket[bytes] | None:
-        """Readable when ``poll`` has something to say; None while there is no worker."""
+    def watched(self) -> tuple[zmq.Socket[bytes] | int, ...]:
+        """Sockets of libzmq and descriptors of others, readable when ``poll`` has something to say; none while there is no worker."""
         ...
 
     @property
@@ -319,7 +321,7 @@ class Executor(Protocol):
     def poll(self, now: float) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
         """What happened since the last call, oldest first, with payloads; starts a worker if it is time to.
 
-        Call it when ``socket`` is readable and at least every 100 ms, so that a dead worker is noticed.
+        Call it when one of ``watched`` is readable and at least every 100 ms, so that a dead worker is noticed.
         """
         ...
 

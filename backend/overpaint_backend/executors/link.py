@@ -17,53 +17,55 @@ from typing import IO, TYPE_CHECKING
 
 import zmq
 
-from overpaint_backend.sockets import is_readable, receive_frames, send_frames
 from overpaint_protocol.pixels import Bytes
 
-from .base import PixelsAt, RunJob, RunPixels, RunVariant, StopRun, pack, unpack
+from .base import PixelsAt, RunJob, RunPixels, RunVariant, StopRun, WorkerStart, pack, unpack
+from .line import Line
 
 if TYPE_CHECKING:
     from .shared import SharedByWorker
 
 __all__ = ["WorkerLink", "exit_with"]
 
+_PIXELS_S = 1.0
+
 
 class WorkerLink:
     """Receives jobs and cancels, sends what the runs have to say.
 
     Args:
-        endpoint, token: the daemon's socket for this worker.
-        shared: the descriptor of the memory it shares with the daemon, if there is any.
+        start: what it was told at its start.
     """
 
-    def __init__(self, endpoint: str, token: str, shared: int | None = None) -> None:
-        self._shared = _shared(shared)
+    def __init__(self, start: WorkerStart) -> None:
+        self._shared = _shared(start.shared)
         self._told: RunJob | None = None
         """A job whose pixels are still to come."""
         self._jobs: deque[tuple[RunJob, PixelsAt | None, tuple[Bytes, ...]]] = deque()
         self._stop_requests: set[int] = set()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.setsockopt_string(zmq.PLAIN_USERNAME, "worker")
-        self._socket.setsockopt_string(zmq.PLAIN_PASSWORD, token)
-        self._socket.connect(endpoint)
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt_string(zmq.PLAIN_USERNAME, "worker")
+        socket.setsockopt_string(zmq.PLAIN_PASSWORD, start.token)
+        socket.connect(start.endpoint)
+        self._line = Line(socket, None if start.packets is None else _packets(start.packets))
 
     def send(self, message: object, payload: Sequence[Bytes] = ()) -> None:
         """Say something to the daemon."""
         if isinstance(message, RunVariant):
-            send_frames(self._socket, pack(message))
+            self._line.send(pack(message))
             placed = None if self._shared is None else self._shared.place(payload)
             message, payload = RunPixels(run=message.run, at=placed), () if placed is not None else payload
-        send_frames(self._socket, pack(message, payload))
+        self._line.send(pack(message, payload))
 
     def next_job(self, timeout_s: float) -> tuple[RunJob, tuple[Bytes, ...]] | None:
         """Wait for a job and its pixels, up to ``timeout_s``; None if none came."""
         self.wait(timeout_s)
         self._hear()
         while self._told is not None:  # its pixels are on their way
-            self._socket.poll()
+            self._line.wait(_PIXELS_S)
             self._hear()
         if not self._jobs:
             return None
@@ -74,13 +76,8 @@ class WorkerLink:
 
     def wait(self, timeout_s: float, bell: sockets.socket | None = None) -> None:
         """Wait until the daemon says something, or ``bell`` is readable, up to ``timeout_s``."""
-        if self._jobs or is_readable(self._socket):
-            return
-        poller = zmq.Poller()
-        for socket in (self._socket, bell):
-            if socket is not None:
-                poller.register(socket, zmq.POLLIN)
-        poller.poll(round(timeout_s * 1000))
+        if not self._jobs:
+            self._line.wait(timeout_s, bell)
 
     def is_stopped(self, run: int) -> bool:
         """Whether the daemon does not want ``run`` any more."""
@@ -89,9 +86,8 @@ class WorkerLink:
 
     def _hear(self) -> None:
         """Take in what has come."""
-        while is_readable(self._socket):
-            frames = receive_frames(self._socket)
-            message, payload = unpack([frame.buffer for frame in frames])
+        while (frames := self._line.receive()) is not None:
+            message, payload = unpack(frames)
             if isinstance(message, RunJob):
                 self._told = message
             elif isinstance(message, RunPixels) and self._told is not None:
@@ -107,6 +103,12 @@ def _shared(descriptor: int | None) -> SharedByWorker | None:
     from .shared import SharedByWorker  # needs a module that other systems lack
 
     return SharedByWorker(descriptor)
+
+
+def _packets(descriptor: int) -> sockets.socket:
+    """What the process was born with, and its own children are not."""
+    os.set_inheritable(descriptor, False)
+    return sockets.socket(fileno=descriptor)
 
 
 def exit_with(stream: IO[bytes]) -> None:

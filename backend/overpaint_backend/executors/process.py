@@ -17,7 +17,6 @@ from typing import IO, TYPE_CHECKING
 
 import zmq
 
-from overpaint_backend.sockets import is_readable, receive_frames, send_frames
 from overpaint_protocol import codec
 from overpaint_protocol.errors import OverpaintError, ProtocolError
 from overpaint_protocol.pixels import Bytes
@@ -36,6 +35,7 @@ from .base import (
     pack,
     unpack,
 )
+from .line import Line, Watched, pair
 
 if TYPE_CHECKING:
     from .shared import SharedByDaemon
@@ -59,6 +59,7 @@ _worker_log = logging.getLogger("overpaint_backend.worker")
 class _Worker:
     process: subprocess.Popen[bytes]
     socket: zmq.Socket[bytes]
+    line: Line
     started_at: float
     socket_path: Path | None
     shared: SharedByDaemon | None
@@ -118,9 +119,9 @@ class ProcessExecutor:
         self._next_start = 0.0
 
     @property
-    def socket(self) -> zmq.Socket[bytes] | None:
-        """Readable when ``poll`` has something to say; None while there is no worker."""
-        return None if self._worker is None else self._worker.socket
+    def watched(self) -> tuple[Watched, ...]:
+        """See Executor."""
+        return () if self._worker is None else self._worker.line.watched
 
     @property
     def restarts(self) -> int:
@@ -198,8 +199,9 @@ class ProcessExecutor:
         self._authorize(self._name, token)
         # DEALER rather than PAIR: a peer that fails the handshake must not take the only place.
         socket = self._context.socket(zmq.DEALER)
-        shared = _shared()
+        shared, ends = _shared(), None
         try:
+            ends = pair()
             socket.setsockopt(zmq.LINGER, 0)
             # No bound: one job at a time is under way, and its pictures are counted elsewhere.
             socket.setsockopt(zmq.SNDHWM, 0)
@@ -213,15 +215,21 @@ class ProcessExecutor:
                 token=token,
                 settings=self._worker_settings,
                 shared=None if shared is None else shared.descriptor,
+                packets=None if ends is None else ends[1].fileno(),
             )
             process = self._spawn(start)
         except BaseException:
             _close_socket(socket, path)
             if shared is not None:
                 shared.close()
+            for end in ends or ():
+                end.close()
             raise
+        if ends is not None:
+            ends[1].close()
         _log.info("worker %d started as %s", process.pid, self._name)
-        return _Worker(process, socket, now, path, shared)
+        line = Line(socket, None if ends is None else ends[0])
+        return _Worker(process, socket, line, now, path, shared)
 
     def _spawn(self, start: WorkerStart) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -233,7 +241,7 @@ class ProcessExecutor:
             start_new_session=True,
             creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
             env={**os.environ, **self._environ, "PYTHONUNBUFFERED": "1"},
-            pass_fds=() if start.shared is None else (start.shared,),
+            pass_fds=[descriptor for descriptor in (start.shared, start.packets) if descriptor is not None],
         )
         assert process.stdin is not None and process.stdout is not None  # noqa: S101 - asked for above
         threading.Thread(target=copy_to_log, args=(process.stdout,), name="worker-log", daemon=True).start()
@@ -258,6 +266,7 @@ class ProcessExecutor:
 
     def _close(self, worker: _Worker) -> None:
         self._close_input(worker)
+        worker.line.close()
         _close_socket(worker.socket, worker.socket_path)
         if worker.shared is not None:
             worker.shared.close()
@@ -273,15 +282,17 @@ class ProcessExecutor:
     def _send(self, frames: Sequence[Bytes]) -> None:
         if self._worker is not None:
             # A worker that is just dying has no connection; its end is noticed by poll().
-            with contextlib.suppress(zmq.Again):
-                send_frames(self._worker.socket, frames)
+            with contextlib.suppress(zmq.Again, OSError):
+                self._worker.line.send(frames)
 
     def _receive(self, worker: _Worker) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
         events: list[tuple[WorkerEvent, tuple[Bytes, ...]]] = []
-        while len(events) < _MAX_MESSAGES_A_TURN and is_readable(worker.socket):
-            frames = receive_frames(worker.socket)
+        while len(events) < _MAX_MESSAGES_A_TURN:
             try:
-                message, payload = unpack([frame.buffer for frame in frames])
+                frames = worker.line.receive()
+                if frames is None:
+                    break
+                message, payload = unpack(frames)
                 if isinstance(message, RunVariant):
                     worker.told = message
                     continue

@@ -135,7 +135,7 @@ def main(serve: Serve = _serve_with_engines) -> None:
     actor = _Actor.options(**options).remote(serve, start.settings, PRODUCT_VERSION, threads)
     said = _Spoken()
     threading.Thread(target=_listen, args=(actor, said), name="listen", daemon=True).start()
-    _carry(WorkerLink(start.endpoint, start.token, start.shared), actor, said)
+    _carry(WorkerLink(start), actor, said)
 
 
 def _read_address(path: Path) -> str:

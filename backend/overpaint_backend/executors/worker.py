@@ -84,7 +84,7 @@ def main(serve: Serve | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon decides when the worker ends
     start = codec.from_plain(json.loads(sys.stdin.buffer.readline()), WorkerStart)
     exit_with(sys.stdin.buffer)
-    (serve or serve_with_engines)(WorkerLink(start.endpoint, start.token, start.shared), start.settings)
+    (serve or serve_with_engines)(WorkerLink(start), start.settings)
 
 
 def serve_with_engines(link: Link, settings: WorkerSettings) -> None:
