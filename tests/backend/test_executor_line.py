@@ -101,6 +101,25 @@ def test_the_daemon_neither_waits_for_a_worker_that_does_not_listen_nor_fails_wi
 
 
 @has_packets
+@pytest.mark.parametrize("ends", [True], indirect=True)
+def test_packets_behind_a_message_on_its_way_through_libzmq_wake_nobody(ends, monkeypatch):
+    daemon, worker = ends
+    late = []
+    with monkeypatch.context() as patch:
+        patch.setattr(lines, "send_frames", lambda link, frames: late.append((link, frames)))
+        worker.send([LARGE])
+    worker.send([SMALL])
+    assert daemon.receive() is None
+    poller = zmq.Poller()
+    for socket in daemon.watched:
+        poller.register(socket, zmq.POLLIN)
+    assert not poller.poll(0)
+    lines.send_frames(*late[0])
+    assert poller.poll(WAIT_S * 1000)
+    assert [hear(daemon), hear(daemon)] == [[LARGE], [SMALL]]
+
+
+@has_packets
 @pytest.mark.parametrize(
     "packet", [b"\x02", b"\x01\x05\x00\x00\x00abc", b"\x01\x01\x00\x00\x00abc", b"\xff" * 9]
 )

@@ -43,8 +43,13 @@ class Line:
 
     @property
     def watched(self) -> tuple[Watched, ...]:
-        """What is readable when there may be something to receive."""
-        return (self._link,) if self._packets is None else (self._packets.fileno(), self._link)
+        """What is readable when there may be something to receive.
+
+        Packets behind a message that is on its way through libzmq have to wait for it, and wake nobody meanwhile.
+        """
+        if self._packets is None or self._is_elsewhere:
+            return (self._link,)
+        return self._packets.fileno(), self._link
 
     def send(self, frames: Sequence[Bytes]) -> None:
         """Say something. Large frames are not copied.
