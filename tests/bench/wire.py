@@ -7,8 +7,9 @@ editor's side is the product's own client (standard library, no pyzmq), the daem
 An *echo* is a job whose image comes back as it went, by a worker without pictures (``echo_worker``): it pays for the wire, the
 disk and the daemon, and not for imaging. *painted* is the same job by the real worker and the engine for tests.
 
-All rows of ``paths`` take turns, a round of each after the other, so that a machine that changes its speed changes it for
-all; read ratios, not milliseconds. memcpy copies the same bytes inside one process into memory that is there already. The raw
+All rows of ``paths`` take turns, so that a machine that changes its speed changes it for all; read ratios, not milliseconds. Each
+round has an order of its own: in a fixed one a row would always find what the same other row has left in the processor's caches,
+and whoever came after memcpy its own pixels. memcpy copies the same bytes inside one process into memory that is there already. The raw
 rows are pyzmq with ``copy=False`` and the same frames, one hop to a process and back. The product has two, to the daemon and on
 to the worker, and by a relay three.
 
@@ -31,7 +32,9 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from random import Random
 from time import perf_counter
 
 import psutil
@@ -54,6 +57,9 @@ SIZES = (
     ("4096² RGBA16", 4096, PixelFormat.RGBA16, 1),
 )
 """Name, side in px, format, and how often in a round."""
+
+_Found = tuple[str, float, float]
+"""A row, its milliseconds and its seconds of processor time."""
 
 _LARGE = ("1024² RGBA8", "2048² RGBA8", "4096² RGBA8")
 _PAINTED = ("512² RGBA8", "1024² RGBA8", "2048² RGBA8")
@@ -96,6 +102,7 @@ class Paths:
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self.ms: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.cpu: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._order = Random(0)
         self._raw = {}
         for kind in ("ipc", "tcp", "curve"):
             self._raw[kind] = RawEcho(kind, folder / f"raw-{kind}")
@@ -134,30 +141,43 @@ class Paths:
             say(f"  {size} measured {rounds * times} times")
 
     def _turn(self, size: str, picture: Picture, copy: Copy, *, is_counted: bool) -> None:
-        found: list[tuple[str, float, float]] = [("memcpy warm", copy.copy_ms(), 0.0)]
-        for kind, raw in self._raw.items():
-            pids = [os.getpid(), raw.process.pid]
-            before_s = cpu_s(pids)
-            took_ms = raw.exchange_ms(picture)
-            found.append((f"zmq {'tcp+curve' if kind == 'curve' else kind}", took_ms, cpu_s(pids) - before_s))
-        for name, (client, pids) in self._clients.items():
-            if name.endswith("painted") and size not in _PAINTED:
-                continue
-            before_s = cpu_s(pids)
-            times = client.fill(picture)
-            used_s = cpu_s(pids) - before_s
-            found.append((name, times.pixels_ms, used_s))
-            if name == "product ipc":
-                found += [("  accepted", times.accepted_ms, 0.0), ("  done", times.done_ms, 0.0)]
-                found.append(("  done after pixels", times.done_ms - times.pixels_ms, 0.0))
-                self._check(times, picture)
-        found += [
-            (f"disk: write + fsync {'image' if n else '4 KiB'}", _write_ms(picture, n), 0.0) for n in (0, 1)
-        ]
+        rows: dict[str, Callable[[], list[_Found]]] = {
+            "memcpy warm": lambda: [("memcpy warm", copy.copy_ms(), 0.0)],
+            **{_raw_row(kind): partial(self._exchange, kind, picture) for kind in self._raw},
+            **{
+                name: partial(self._fill, name, picture)
+                for name in self._clients
+                if size in _PAINTED or not name.endswith("painted")
+            },
+            "disk": lambda: [
+                (f"disk: write + fsync {'image' if n else '4 KiB'}", _write_ms(picture, n), 0.0)
+                for n in (0, 1)
+            ],
+        }
+        found = {name: rows[name]() for name in self._order.sample(list(rows), len(rows))}
         if is_counted:
-            for row, took_ms, used_s in found:
-                self.ms[row, size].append(took_ms)
-                self.cpu[row, size].append(used_s)
+            for name in rows:  # the table has them as they are listed
+                for row, took_ms, used_s in found[name]:
+                    self.ms[row, size].append(took_ms)
+                    self.cpu[row, size].append(used_s)
+
+    def _exchange(self, kind: str, picture: Picture) -> list[_Found]:
+        raw = self._raw[kind]
+        pids = [os.getpid(), raw.process.pid]
+        before_s = cpu_s(pids)
+        took_ms = raw.exchange_ms(picture)
+        return [(_raw_row(kind), took_ms, cpu_s(pids) - before_s)]
+
+    def _fill(self, name: str, picture: Picture) -> list[_Found]:
+        client, pids = self._clients[name]
+        before_s = cpu_s(pids)
+        times = client.fill(picture)
+        found: list[_Found] = [(name, times.pixels_ms, cpu_s(pids) - before_s)]
+        if name == "product ipc":
+            found += [("  accepted", times.accepted_ms, 0.0), ("  done", times.done_ms, 0.0)]
+            found.append(("  done after pixels", times.done_ms - times.pixels_ms, 0.0))
+            self._check(times, picture)
+        return found
 
     @staticmethod
     def _check(times: JobTimes, picture: Picture) -> None:
@@ -227,6 +247,10 @@ class Paths:
         yield Verdict(
             "P11", "what the disk adds to the pixels, of 4096²", share, "%", 5.0, note="0 within noise"
         )
+
+
+def _raw_row(kind: str) -> str:
+    return f"zmq {'tcp+curve' if kind == 'curve' else kind}"
 
 
 def _write_ms(picture: Picture, is_image: int) -> float:
