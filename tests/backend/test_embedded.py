@@ -1,59 +1,23 @@
 """What the embedded engine promises of its pictures, on scenes whose continuation is known."""
 
 import dataclasses
-from types import ModuleType
 
 import numpy as np
 import patchmatch
 import pytest
 
 from overpaint_backend.engines.base import Cancelled, Device, FillRequest, OperationName
-from overpaint_backend.engines.embedded import EmbeddedEngine, session
+from overpaint_backend.engines.embedded import EmbeddedEngine
 from overpaint_backend.engines.embedded.session import EmbeddedSession
 
 
-class FlatAtSomeSizes(ModuleType):
-    """The library, but what it paints is flat where ``is_flat`` says so of the picture's width in px."""
-
-    def __init__(self, is_flat):
-        super().__init__("patchmatch")
-        self._is_flat = is_flat
-
-    def set_random_seed(self, seed):
-        patchmatch.set_random_seed(seed)
-
-    def inpaint(self, image, mask, **options):
-        painted = patchmatch.inpaint(image, mask, **options)
-        if self._is_flat(image.shape[1]):
-            painted[mask] = painted[mask].mean(axis=0).astype(np.uint8)
-        return painted
-
-
-class AstrayAtFullSize(ModuleType):
-    """The library, but at a width of 240 px it paints what lies 120 px further right."""
-
-    def __init__(self):
-        super().__init__("patchmatch")
-
-    def set_random_seed(self, seed):
-        patchmatch.set_random_seed(seed)
-
-    def inpaint(self, image, mask, **options):
-        painted = patchmatch.inpaint(image, mask, **options)
-        if image.shape[1] == 240:
-            painted[mask] = np.roll(image, -120, axis=1)[mask]
-        return painted
-
-
-def fill(
-    image, hole, on_step=lambda step: None, *, seed=0, operation=OperationName.REMOVE, library=patchmatch
-):
+def fill(image, hole, on_step=lambda step: None, *, seed=0, operation=OperationName.REMOVE):
     mask = np.zeros(image.shape[:2], np.float32)
     mask[hole] = 1
     soiled = np.where(mask[..., None] > 0, np.float32(0.5), image)
     known = np.ones(mask.shape, np.bool_)
     request = FillRequest(image=soiled, mask=mask, known=known, operation=operation, seed=seed)
-    return EmbeddedSession(library).fill(request, on_step).image
+    return EmbeddedSession(patchmatch).fill(request, on_step).image
 
 
 def bricks(height, width):
@@ -158,28 +122,6 @@ def test_detail_of_a_large_hole_is_that_of_the_picture():
         return np.abs(np.diff(picture, axis=1)).mean()
 
     assert roughness(painted[hole]) > 0.7 * roughness(image)
-
-
-@pytest.mark.parametrize("is_flat", [lambda width: width == 240, lambda width: width < 240])
-def test_of_several_drafts_none_is_taken_that_is_flat_among_texture(is_flat):
-    image, hole = grained(200, 240), np.s_[70:130, 80:150]
-    image = (image + np.roll(image, 1, axis=1) + np.roll(image, 2, axis=1)) / 3
-
-    def roughness(picture):
-        return np.abs(np.diff(picture[hole], axis=0)).mean()
-
-    assert roughness(fill(image, hole, library=FlatAtSomeSizes(is_flat))) > 0.7 * roughness(image)
-
-
-def test_of_equally_strange_drafts_none_is_taken_that_puts_another_thing_there_than_the_coarsest(monkeypatch):
-    monkeypatch.setattr(session, "strangeness", lambda painted, picture: 1.0)
-    image, hole = grained(200, 240), np.s_[60:140, 60:120]
-    image = (image + np.roll(image, 1, axis=1) + np.roll(image, 2, axis=1)) / 3
-    rows, columns = np.mgrid[:200, :240]
-    shadow = np.exp(-((rows - 100) ** 2 + (columns - 210) ** 2) / (2 * 25**2))
-    image -= np.float32(0.2) * shadow[..., None].astype(np.float32)
-    painted = fill(image, hole, library=AstrayAtFullSize())
-    assert painted[85:115, 75:105].mean() > 0.45  # 0.5 without a shadow, 0.35 with it
 
 
 def test_values_beyond_white_are_copied():

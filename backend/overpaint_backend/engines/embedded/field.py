@@ -1,7 +1,7 @@
 """Which known patch each patch of a painted picture resembles: the correspondence field.
 
-The search is PatchMatch's, for all pixels at once: each looks where its neighbors found something, then around its own
-find. In the end neighbors settle on what to copy in one piece.
+The search is PatchMatch's (Barnes et al. 2009), for all pixels at once: each looks where its neighbors found something, then
+around its own find. In the end neighbors settle on what to copy in one piece.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .patches import soften
 from .picture import Picture
 from .targets import Targets
 
-__all__ = ["Field", "even_out", "search"]
+__all__ = ["Field", "Finder", "even_out", "search"]
 
 _PASSES = 4
 _STRIDES_PX = (8, 4, 2, 1)
@@ -40,11 +40,29 @@ class Field:
 
     sources: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, targets: Targets, places: NDArray[np.int64]) -> Field:
+        """The field in which each of ``targets`` has its one of ``places``, (N,) int64."""
+        sources = np.full(targets.shape, -1, np.int64)
+        sources[targets.rows, targets.columns] = places
+        return cls(sources)
+
+    def enlarge(self, factor: int, shape: tuple[int, int]) -> Field:
+        """The same for a picture of ``shape`` that is ``factor`` times larger; a source beyond its end is none."""
+        height, width = shape
+        rows, columns = np.indices(shape)
+        sources = self.sources[rows // factor, columns // factor]
+        source_rows, source_columns = np.divmod(sources, self.sources.shape[1])
+        source_rows = source_rows * factor + rows % factor
+        source_columns = source_columns * factor + columns % factor
+        inside = (sources >= 0) & (source_rows < height) & (source_columns < width)
+        return Field(np.where(inside, source_rows * width + source_columns, -1))
+
 
 def search(
     painted: NDArray[np.float32],
     picture: Picture,
-    seed: int,
+    random: np.random.Generator,
     on_pass: Callable[[float], None],
     lines: Lines | None = None,
 ) -> Field:
@@ -53,30 +71,19 @@ def search(
     Sources are on the same one of ``lines``, if any, where that fits. There must be a whole patch of sources. Calls
     ``on_pass`` with the share that is done, up to 1; it may raise.
     """
-    random = np.random.default_rng(seed)
     targets = Targets(painted, picture, lines)
-    finder = _Finder(targets, random)
+    finder = Finder(targets, random)
     for done in range(1, _PASSES + 1):
-        for stride in _STRIDES_PX:
-            for down, right in _NEIGHBORS:
-                finder.ask_neighbors(down * stride, right * stride)
-        reach = max(picture.hole.shape) // 2
-        while reach >= 1:
-            finder.look_around(reach, random)
-            reach //= 2
+        finder.search(_STRIDES_PX, max(picture.hole.shape) // 2)
         on_pass(_SEARCHED * done / _PASSES)
-    sources = np.full(targets.shape, -1, np.int64)
     found = finder.found
     if lines is not None:
         # The draft's lines may bend by some pixels, so neighbors have to agree on what they look like when straight.
         found = targets.straighten(found)
-        sources[targets.rows, targets.columns] = found
-        painted = even_out(picture, painted, Field(sources))
+        painted = even_out(picture, painted, Field.of(targets, found))
         targets = Targets(painted, picture, lines)
-    sources[targets.rows, targets.columns] = agree(
-        targets, found, painted, lambda share: on_pass(_SEARCHED + (1 - _SEARCHED) * share)
-    )
-    return Field(sources)
+    found = agree(targets, found, painted, lambda share: on_pass(_SEARCHED + (1 - _SEARCHED) * share))
+    return Field.of(targets, found)
 
 
 def even_out(picture: Picture, draft: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
@@ -89,25 +96,45 @@ def even_out(picture: Picture, draft: NDArray[np.float32], field: Field) -> NDAr
     return np.where(picture.hole[..., None], even, draft)
 
 
-class _Finder:
-    """The state of a search: ``found`` is the place each target has, ``misfit`` how badly it fits."""
+class Finder:
+    """The state of a search.
 
-    def __init__(self, targets: Targets, random: np.random.Generator) -> None:
+    Attributes:
+        found: (N,) int64, the place each target has.
+        misfit: (N,) float32, how badly it fits.
+    """
+
+    def __init__(self, targets: Targets, random: np.random.Generator, start: Field | None = None) -> None:
+        """Begin with the sources of ``start``, and with any where that has none that may be copied."""
         self._targets = targets
+        self._random = random
         self._all = np.arange(len(targets.rows))
         self.found = random.choice(np.flatnonzero(targets.allowed), len(self._all))
-        self._misfit = targets.misfit(self._all, self.found)
+        if start is not None:
+            places = start.sources[targets.rows, targets.columns]
+            usable = (places >= 0) & targets.allowed[places]
+            self.found[usable] = places[usable]
+        self.misfit = targets.misfit(self._all, self.found)
 
-    def ask_neighbors(self, down: int, right: int) -> None:
+    def search(self, strides_px: tuple[int, ...], reach_px: int) -> None:
+        """One pass: let each target ask the neighbors at these distances, then look around within ``reach_px``, ever closer."""
+        for stride in strides_px:
+            for down, right in _NEIGHBORS:
+                self._ask_neighbors(down * stride, right * stride)
+        while reach_px >= 1:
+            self._look_around(reach_px)
+            reach_px //= 2
+
+    def _ask_neighbors(self, down: int, right: int) -> None:
         """Offer each target what the one that lies so far ``down`` and ``right`` of it found, shifted back."""
         has, others = self._targets.neighbors(self._all, down, right)
         found_rows, found_columns = np.divmod(self.found[others], self._targets.shape[1])
         self._offer(self._all[has], found_rows - down, found_columns - right)
 
-    def look_around(self, reach: int, random: np.random.Generator) -> None:
+    def _look_around(self, reach: int) -> None:
         """Offer each target a place within ``reach`` px of what it has."""
         rows, columns = np.divmod(self.found, self._targets.shape[1])
-        down, right = random.integers(-reach, reach + 1, (2, len(rows)))
+        down, right = self._random.integers(-reach, reach + 1, (2, len(rows)))
         self._offer(self._all, rows + down, columns + right)
 
     def _offer(self, targets: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
@@ -117,6 +144,6 @@ class _Finder:
         news = self._targets.allowed[places] & (places != self.found[targets])
         targets, places = targets[news], places[news]
         misfit = self._targets.misfit(targets, places)
-        better = misfit < self._misfit[targets]
+        better = misfit < self.misfit[targets]
         self.found[targets[better]] = places[better]
-        self._misfit[targets[better]] = misfit[better]
+        self.misfit[targets[better]] = misfit[better]

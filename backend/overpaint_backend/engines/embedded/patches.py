@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-__all__ = ["DETAIL", "PATCH_RADIUS_PX", "convolve", "describe", "soften", "touching", "whole"]
+__all__ = ["PATCH_RADIUS_PX", "convolve", "describe", "soften", "touching", "whole"]
 
 PATCH_RADIUS_PX = 3
 """The library's default of 15 takes many times as long and looks no better."""
@@ -21,9 +21,6 @@ _FREQUENCIES = (
     *((hue, row, column) for hue in (1, 2) for row, column in ((0, 0), (0, 1), (1, 0))),
 )
 """Which cosines of a patch count: (axis of _OPPONENT, vertical, horizontal). The finer ones add time and little else."""
-
-DETAIL = np.array([row + column > 0 for _, row, column in _FREQUENCIES])
-"""Which of a description's numbers tell of detail, not of the mean color."""
 
 
 def describe(rgb: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,11 +1,11 @@
-"""One fill after another with the embedded engine: lines, drafts, fields, a choice, detail, and how far it is."""
+"""One fill after another with the embedded engine: a draft, its refinement or its lines, detail, and how far it is."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate, pairwise
 from types import ModuleType
 
 import numpy as np
@@ -18,11 +18,10 @@ from overpaint_protocol.errors import NothingToSample, UnsupportedOperation
 
 from .detail import copy_detail
 from .field import Field, even_out, search
-from .layout import departure
 from .lines import Lines, find_lines
 from .patches import PATCH_RADIUS_PX, touching, whole
 from .picture import Picture, choose_window, shrink_factor, vary
-from .texture import strangeness
+from .refinement import refine
 
 __all__ = ["EmbeddedSession"]
 
@@ -33,58 +32,28 @@ _MAX_DRAFT_PIXELS = 1_000_000
 _MAX_DRAFT_HOLE_PIXELS = 100_000
 """Time goes mostly into the draft's masked pixels; a cancel is not heard while it is painted."""
 
-_COARSENESS = (3, 2, 1)
-"""How many times smaller than the working resolution the drafts are, the quickest first."""
+_COARSENESS = (4, 2, 1)
+"""How many times smaller than the working resolution to begin, and where to refine then. A coarse draft sees further, drifts
+less, and comes out alike from any seed."""
 
-_COARSENESS_SHARES = tuple(each**-2 / sum(every**-2 for every in _COARSENESS) for each in _COARSENESS)
-
-_COARSER = 1.1
-"""What each step of coarseness multiplies strangeness by: detail is lost, so a coarser draft has to be better by more than
-chance."""
-
-_ASTRAY = 0.7
-"""How much stranger a draft counts for each departure from the coarsest by as much as the colors around vary. From 0.5 to 0.8
-the same ten cases are filled about equally well at four seeds."""
+_REFINED = 0.95
+"""The share of the time at a size, before what came of it is shown."""
 
 _GUIDED = 0.05
 """What a patch's place among the lines counts against its looks; with 0.01 boards and
 horizons come out worse, with 0.15 no better."""
 
-_CHOSEN = 0.85
+_DRAFTED = 0.1
 _FOLLOWED = 0.6
 _FOUND = 0.95
 _DETAILED = 0.99
-"""Shares of the time that are over when a draft is chosen, or painted along lines, its field found and its detail copied."""
-
-_TRY_DRAFTED = 0.6
-"""A draft's share of the time that it takes to try it."""
-
-_TRY_FOUND = 0.9
-"""The field's share of the rest, before a look at what comes of it."""
+"""Shares of the time that are over when a coarse draft is painted, or one along lines, its field found and its detail copied."""
 
 _Show = Callable[[float, NDArray[np.float32]], None]
 """Takes the fraction done and a draft of the whole window."""
 
 # The library's seed is one per process.
 _library_lock = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class _Try:
-    """A draft at the working resolution, and what comes of it there.
-
-    strangeness: how strange that looks. field: the draft's, if it was found on the way.
-    """
-
-    draft: NDArray[np.float32]
-    painted: NDArray[np.float32]
-    strangeness: float
-    field: Field | None
-
-    def beside(self, coarsest: NDArray[np.float32], work: Picture) -> _Try:
-        """The same, stranger by how far it departs from what comes of the coarsest draft."""
-        astray = 1 + _ASTRAY * departure(self.painted, coarsest, work)
-        return replace(self, strangeness=self.strangeness * astray)
 
 
 class EmbeddedSession:
@@ -94,7 +63,7 @@ class EmbeddedSession:
         self._library = library
 
     def fill(self, request: FillRequest, on_step: OnStep) -> FillResult:
-        """Paint a draft, or choose among some, and paint the detail.
+        """Paint a draft, refine it, and paint the detail.
 
         Raises:
             Cancelled: ``on_step`` did.
@@ -128,55 +97,58 @@ class EmbeddedSession:
         part = picture.crop(window)
         factor = shrink_factor(part, _MAX_DRAFT_PIXELS, _MAX_DRAFT_HOLE_PIXELS)
         work = vary(part.shrink(factor), seed)
+        random = np.random.default_rng(seed)
         if not whole(work.sources).any():
-            return picture.paste(self._draft(work, seed), window)
+            return picture.paste(self._draft(work, random), window)
 
         def show(fraction: float, draft: NDArray[np.float32]) -> None:
             on_step(Step(fraction, partial(picture.paste, draft, window)))
 
         lines = find_lines(work)
         if lines is None:
-            draft, field = self._choose(work, seed, on_step, show)
+            draft, field = self._refine(work, random, on_step, show)
         else:
-            draft, field = self._follow(lines, work, seed, on_step, show)
+            draft, field = self._follow(lines, work, random, on_step, show)
         filled = copy_detail(part, draft, field, factor, _between(on_step, _FOUND, _DETAILED))
         return picture.paste(filled, window)
 
-    def _choose(
-        self, work: Picture, seed: int, on_step: OnStep, show: _Show
+    def _refine(
+        self, work: Picture, random: np.random.Generator, on_step: OnStep, show: _Show
     ) -> tuple[NDArray[np.float32], Field]:
-        """The best of some drafts, and its field."""
-        best: _Try | None = None
-        coarsest: NDArray[np.float32] | None = None
-        start = 0.0
-        for coarseness, share in zip(_COARSENESS, _COARSENESS_SHARES, strict=True):
-            end = start + _CHOSEN * share
-            if coarseness == 1 or _keeps_hole(work, coarseness):
-                draft = self._draft(work.shrink(coarseness), seed)
-                drafted = start + _TRY_DRAFTED * (end - start)
-                show(drafted, best.draft if best else draft)
-                tried = _try(draft, work, coarseness, seed, _between(on_step, drafted, end))
-                coarsest = tried.painted if coarsest is None else coarsest
-                tried = tried.beside(coarsest, work)
-                best = min(best or tried, tried, key=lambda each: each.strangeness)
-                show(end, best.draft)
-            start = end
-        assert best is not None  # noqa: S101 - the last draft is as coarse as the working resolution
-        return best.draft, best.field or search(best.draft, work, seed, _between(on_step, _CHOSEN, _FOUND))
+        """A draft as coarse as the hole allows, refined step by step to the working resolution, and its field."""
+        sizes = [each for each in _COARSENESS if each == 1 or _keeps_hole(work, each)]
+        shares = list(accumulate(each**-2 for each in sizes))
+        ends = [_DRAFTED + (_FOUND - _DRAFTED) * share / shares[-1] for share in shares]
+        picture = work.shrink(sizes[0])
+        painted = self._draft(picture, random)
+        show(_DRAFTED, painted)
+        field = search(painted, picture, random, _between(on_step, _DRAFTED, ends[0]))
+        for (coarser, size), (start, end) in zip(pairwise(sizes), pairwise(ends), strict=True):
+            picture = work.shrink(size)
+            factor = coarser // size
+            painted = _readable(copy_detail(picture, painted, field, factor, lambda _: None), picture)
+            field = field.enlarge(factor, picture.hole.shape)
+            refined = start + _REFINED * (end - start)
+            painted, field = refine(painted, picture, field, random, _between(on_step, start, refined))
+            painted = _readable(painted, picture)
+            show(end, painted)
+        return painted, field
 
     def _follow(
-        self, lines: Lines, work: Picture, seed: int, on_step: OnStep, show: _Show
+        self, lines: Lines, work: Picture, random: np.random.Generator, on_step: OnStep, show: _Show
     ) -> tuple[NDArray[np.float32], Field]:
         """A draft in which ``lines`` go on straight, and its field.
 
-        They settle what goes where, so no other is painted beside it; it takes twice as long as one without lines.
+        They settle what goes where, so it is painted at the working resolution at once.
         """
-        draft = self._draft(work, seed, lines)
+        draft = self._draft(work, random, lines)
         show(_FOLLOWED, draft)
-        field = search(draft, work, seed, _between(on_step, _FOLLOWED, _FOUND), lines)
+        field = search(draft, work, random, _between(on_step, _FOLLOWED, _FOUND), lines)
         return _readable(even_out(work, draft, field), work), field
 
-    def _draft(self, picture: Picture, seed: int, lines: Lines | None = None) -> NDArray[np.float32]:
+    def _draft(
+        self, picture: Picture, random: np.random.Generator, lines: Lines | None = None
+    ) -> NDArray[np.float32]:
         """Paint the hole at the picture's own resolution, along ``lines`` if any; (H, W, 3) float32 in [0, 1]."""
         clipped = np.clip(picture.rgb, 0, 1)
         if np.count_nonzero(whole(picture.sources)) < _MIN_PATCHES and not _is_sparse(picture):
@@ -184,7 +156,7 @@ class EmbeddedSession:
         rgb = np.rint(clipped * 255).astype(np.uint8)
         neither = ~(picture.hole | picture.sources)
         with _library_lock:
-            self._library.set_random_seed(seed)
+            self._library.set_random_seed(int(random.integers(2**31)))
             global_mask = neither if neither.any() else None
             if lines is None:
                 painted = self._library.inpaint(
@@ -205,23 +177,6 @@ class EmbeddedSession:
             255
         )
         return _readable(np.where(picture.hole[..., None], painted, clipped), picture)
-
-
-def _try(
-    draft: NDArray[np.float32],
-    work: Picture,
-    coarseness: int,
-    seed: int,
-    on_share: Callable[[float], None],
-) -> _Try:
-    """See what would come of ``draft``, which is ``coarseness`` times smaller than ``work``, at the size of that."""
-    small = work.shrink(coarseness)
-    field = search(draft, small, seed, lambda share: on_share(_TRY_FOUND * share))
-    painted = _readable(copy_detail(work, draft, field, coarseness, lambda _: None), work)
-    strange = strangeness(painted, work) * _COARSER ** (coarseness - 1)
-    if coarseness == 1:
-        return _Try(draft, painted, strange, field)
-    return _Try(painted, painted, strange, None)
 
 
 def _readable(painted: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:

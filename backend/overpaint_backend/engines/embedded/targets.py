@@ -23,6 +23,11 @@ _FAR_ASTRAY = np.float32(0.01)
 _STRAIGHTENED_PX = 3
 """From so many px away, a place is moved to the line it should be on."""
 
+_SHIFTED_PX = 24
+_SHIFT = np.float32(0.004)
+"""How far along its line a place may be moved, to where the line runs through the middle of a pixel as it does at the target, and
+what a px of it counts against a px across: else lines have notches where their steps are drawn elsewhere."""
+
 
 class Targets:
     """The pixels of a painted picture whose patch touches the hole, numbered in reading order.
@@ -69,24 +74,41 @@ class Targets:
         """``places``, one for each target, moved to the line it is on, and to its step, if they are near; without lines as they are."""
         if self._lines is None:
             return places
-        height, width = self.shape
+        width = self.shape[1]
         rows, columns = np.divmod(places, width)
-        along = self._lines.out_of_step(self.rows - rows, self.columns - columns)
-        down, right = (along, 0) if self._lines.are_steep else (0, along)
-        numbers = self._on_line[self.rows * width + self.columns]
-        on_rows, on_columns = self._lines.meet(numbers, rows + down, columns + right)
-        near = np.maximum(np.abs(on_rows - rows), np.abs(on_columns - columns)) <= _STRAIGHTENED_PX
-        near &= (on_rows >= 0) & (on_rows < height) & (on_columns >= 0) & (on_columns < width)
-        straight = np.where(near, on_rows * width + on_columns, places)
-        return np.where(self.allowed[straight], straight, places)
+        mine = self.rows * width + self.columns
+        numbers = self._on_line[mine]
+        step = self._lines.out_of_step(self.rows - rows, self.columns - columns)
+        # What comes again along its lines must stay in step.
+        shifts = (0,) if self._lines.period_px else sorted(range(-_SHIFTED_PX, _SHIFTED_PX + 1), key=abs)
+        near = np.ones(len(places), np.bool_)
+        straight = places
+        least = np.full(len(places), np.inf, np.float32)
+        for shift in shifts:
+            down, right = (step + shift, 0) if self._lines.are_steep else (0, step + shift)
+            there_rows, there_columns = self._lines.meet(numbers, rows + down, columns + right)
+            if shift == 0:
+                away = np.maximum(np.abs(there_rows - rows), np.abs(there_columns - columns))
+                near = away <= _STRAIGHTENED_PX
+            usable = near & self._inside(there_rows, there_columns)
+            there = np.where(usable, there_rows * width + there_columns, places)
+            cost = np.abs(self._on_line[there] - numbers) + _SHIFT * abs(shift)
+            better = usable & self.allowed[there] & (cost < least)
+            straight = np.where(better, there, straight)
+            least = np.where(better, cost, least)
+        return straight
 
     def neighbors(
         self, targets: NDArray[np.int64], down: int, right: int
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Which of ``targets`` have another so far ``down`` and ``right``, and the numbers of those others."""
-        height, width = self.shape
         rows, columns = self.rows[targets] + down, self.columns[targets] + right
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        inside = self._inside(rows, columns)
         found = np.full(len(targets), -1, np.int64)
         found[inside] = self.numbers[rows[inside], columns[inside]]
         return found >= 0, found[found >= 0]
+
+    def _inside(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these pixels there are in the picture."""
+        height, width = self.shape
+        return (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
