@@ -5,7 +5,7 @@ import pytest
 
 from overpaint_backend.engines.embedded.agreement import agree
 from overpaint_backend.engines.embedded.detail import copy_detail
-from overpaint_backend.engines.embedded.field import search
+from overpaint_backend.engines.embedded.field import Field, search
 from overpaint_backend.engines.embedded.picture import Picture
 from overpaint_backend.engines.embedded.targets import Targets
 
@@ -61,3 +61,26 @@ def test_a_line_too_thin_for_the_draft_reads_nothing_it_must_not():
         filled.append(copy_detail(picture, small.rgb, field, 2, lambda share: None)[hole])
     assert np.array_equal(*filled)
     assert filled[0].std() > 0
+
+
+def test_what_the_hole_cuts_does_not_glow_into_the_fill():
+    rgb = np.full((60, 80, 3), 0.3, np.float32)
+    rgb[20:40, 30] = 1  # beside the hole, whose draft knows nothing of it
+    picture = around_hole(rgb, np.s_[20:40, 31:60])
+    draft = np.full_like(rgb, 0.3)
+    sources = np.where(picture.hole, np.arange(60 * 80).reshape(60, 80) - 15 * 80, -1)
+    sources[20:40, 30] = np.arange(5 * 80 + 30, 25 * 80 + 30, 80)
+    filled = copy_detail(picture, draft, Field(sources), 1, lambda share: None)
+    assert np.abs(filled[20:40, 31:60] - 0.3).max() < 0.07
+    assert np.array_equal(filled[~picture.hole], rgb[~picture.hole])
+
+
+def test_where_fill_and_picture_differ_softly_the_fill_is_moved_to_meet_it():
+    rgb = np.full((60, 80, 3), 0.3, np.float32)
+    rgb[:20] = 0.34
+    picture = around_hole(rgb, np.s_[20:40, 30:60])
+    sources = np.where(picture.hole, np.arange(60 * 80).reshape(60, 80) - 30, -1)
+    sources[19, 30:60] = np.arange(20 * 80, 20 * 80 + 30)
+    filled = copy_detail(picture, np.full_like(rgb, 0.3), Field(sources), 1, lambda share: None)
+    assert filled[20, 45].max() > 0.33
+    assert filled[39, 45].max() < 0.31

@@ -162,3 +162,13 @@ def test_places_are_not_shifted_along_lines_whose_period_would_be_lost():
     usable = targets.allowed[there]
     moved = targets.straighten(np.where(usable, there, np.flatnonzero(targets.allowed)[0]))
     assert np.array_equal((moved % WIDTH)[usable], (there % WIDTH)[usable])
+
+
+def test_of_two_places_on_the_same_line_the_one_it_runs_alike_through_fits_better():
+    flat = np.full((HEIGHT, WIDTH, 3), 0.5, np.float32)
+    picture = around_hole(flat)
+    targets = Targets(flat, picture, Lines(False, (99.5, 129.5), 0.12, 0))
+    middle = np.array([len(targets.rows) // 2])
+    here = targets.rows[middle] * WIDTH + targets.columns[middle]
+    alike, uneven = here - 75 - 9 * WIDTH, here - 70 - 8 * WIDTH  # 9.0 and 8.4 px higher after 75 and 70 px
+    assert targets.misfit(middle, alike) < targets.misfit(middle, uneven)

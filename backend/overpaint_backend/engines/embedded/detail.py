@@ -22,6 +22,9 @@ from .picture import Picture
 
 __all__ = ["copy_detail"]
 
+_MAX_STEP = np.float32(0.06)
+"""Where fill and picture differ by more at the seam, a thing was cut, and to carry its color inside would only make it glow."""
+
 _SOFTNESS_PX = 1.5
 """Standard deviation of what counts as color at large, in pixels of the draft."""
 
@@ -82,8 +85,9 @@ def _close_seam(result: NDArray[np.float32], picture: Picture, rim: NDArray[np.b
         return
     window = np.s_[box.top : box.bottom, box.left : box.right]
     part = result[window]
-    membrane = extend(picture.rgb[window] - part, rim[window])
-    part += membrane
+    step = picture.rgb[window] - part
+    largest = np.abs(step).max(axis=-1, keepdims=True)
+    part += extend(step * (_MAX_STEP / np.maximum(largest, _MAX_STEP)), rim[window])
     part[~picture.hole[window]] = picture.rgb[window][~picture.hole[window]]
 
 

@@ -20,6 +20,10 @@ _ASTRAY = np.float32(0.001)
 _FAR_ASTRAY = np.float32(0.01)
 """What it costs to copy from another line, as a squared difference of color: for each square px it is away, and at most."""
 
+_UNEVEN = np.float32(0.006)
+"""What it costs, for each px and half of one at most, if its line does not run through the middle of a pixel as it does at the
+target: where copies that differ in that meet, a line has a notch."""
+
 _STRAIGHTENED_PX = 3
 """From so many px away, a place is moved to the line it should be on."""
 
@@ -68,6 +72,7 @@ class Targets:
             across = self._on_line[mine] - self._on_line[places]
             along = self._lines.out_of_step(self.rows[targets] - rows, self.columns[targets] - columns)
             misfit += np.minimum(_ASTRAY * (across * across + along * along), _FAR_ASTRAY)
+            misfit += _UNEVEN * np.minimum(np.abs(across), np.float32(0.5))
         return misfit
 
     def straighten(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
