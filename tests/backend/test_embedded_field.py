@@ -28,7 +28,7 @@ def test_of_two_equal_sources_the_nearer_is_taken(near_is_left):
     for left in (near, far):
         painted[25:45, left : left + 20] = thing
     picture = around_hole(painted, np.s_[30:40, 85:95])
-    field = search(painted, picture, random=np.random.default_rng(0), on_pass=lambda share: None)
+    _, field = search(painted, picture, random=np.random.default_rng(0), on_pass=lambda share: None)
     columns = field.sources[32:38, 87:93] % 200
     assert np.array_equal(columns, np.tile(np.arange(87, 93) + near - 80, (6, 1)))
 
@@ -57,7 +57,7 @@ def test_a_line_too_thin_for_the_draft_reads_nothing_it_must_not():
         rgb[:10, :10] = unread
         picture = Picture(rgb, hole, sources)
         small = picture.shrink(2)
-        field = search(small.rgb, small, random=np.random.default_rng(0), on_pass=lambda share: None)
+        _, field = search(small.rgb, small, random=np.random.default_rng(0), on_pass=lambda share: None)
         filled.append(copy_detail(picture, small.rgb, field, 2, lambda share: None)[hole])
     assert np.array_equal(*filled)
     assert filled[0].std() > 0

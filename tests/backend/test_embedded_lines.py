@@ -172,3 +172,14 @@ def test_of_two_places_on_the_same_line_the_one_it_runs_alike_through_fits_bette
     here = targets.rows[middle] * WIDTH + targets.columns[middle]
     alike, uneven = here - 75 - 9 * WIDTH, here - 70 - 8 * WIDTH  # 9.0 and 8.4 px higher after 75 and 70 px
     assert targets.misfit(middle, alike) < targets.misfit(middle, uneven)
+
+
+@pytest.mark.parametrize("are_steep", [False, True])
+def test_lines_run_through_the_same_places_of_a_smaller_picture(are_steep):
+    lines = Lines(are_steep, (99.5, 129.5), 0.12, 0.0004, period_px=34)
+    small = lines.shrink(2)
+    there = np.indices((HEIGHT // 2, WIDTH // 2), np.float32)
+    # The middle of a small pixel is the corner between four.
+    assert np.allclose(small.number(*there) * 2, lines.number(*(2 * there + 0.5)), atol=1e-3)
+    assert small.out_of_step(np.array([17]), np.array([17]))[0] == 0
+    assert small.out_of_step(np.array([20]), np.array([20]))[0] == 3

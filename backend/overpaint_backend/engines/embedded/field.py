@@ -18,7 +18,7 @@ from .patches import soften
 from .picture import Picture
 from .targets import Targets
 
-__all__ = ["Field", "Finder", "even_out", "search"]
+__all__ = ["Field", "Finder", "search", "settle"]
 
 _PASSES = 4
 _STRIDES_PX = (8, 4, 2, 1)
@@ -65,8 +65,8 @@ def search(
     random: np.random.Generator,
     on_pass: Callable[[float], None],
     lines: Lines | None = None,
-) -> Field:
-    """Find the field of ``painted``, (H, W, 3) float32, which is ``picture`` with its hole filled.
+) -> tuple[NDArray[np.float32], Field]:
+    """Find the field of ``painted``, (H, W, 3) float32, which is ``picture`` with its hole filled, and settle it.
 
     Sources are on the same one of ``lines``, if any, where that fits. There must be a whole patch of sources. Calls
     ``on_pass`` with the share that is done, up to 1; it may raise.
@@ -76,17 +76,34 @@ def search(
     for done in range(1, _PASSES + 1):
         finder.search(_STRIDES_PX, max(picture.hole.shape) // 2)
         on_pass(_SEARCHED * done / _PASSES)
-    found = finder.found
-    if lines is not None:
-        # The draft's lines may bend by some pixels, so neighbors have to agree on what they look like when straight.
-        found = targets.straighten(found)
-        painted = even_out(picture, painted, Field.of(targets, found))
-        targets = Targets(painted, picture, lines)
-    found = agree(targets, found, painted, lambda share: on_pass(_SEARCHED + (1 - _SEARCHED) * share))
-    return Field.of(targets, found)
+    field = Field.of(targets, finder.found)
+    return settle(painted, picture, field, lambda share: on_pass(_SEARCHED + (1 - _SEARCHED) * share), lines)
 
 
-def even_out(picture: Picture, draft: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
+def settle(
+    painted: NDArray[np.float32],
+    picture: Picture,
+    field: Field,
+    on_round: Callable[[float], None],
+    lines: Lines | None = None,
+) -> tuple[NDArray[np.float32], Field]:
+    """Let neighbors agree on their sources in ``field``, along ``lines`` if any; what is painted then, and the field of it.
+
+    Without lines that is ``painted`` as it was. Calls ``on_round`` with the share that is done, up to 1; it may raise.
+    """
+    targets = Targets(painted, picture, lines)
+    found = field.sources[targets.rows, targets.columns]
+    if lines is None:
+        return painted, Field.of(targets, agree(targets, found, painted, on_round))
+    # What is painted may bend by some pixels, so neighbors have to agree on what it looks like when straight.
+    found = targets.straighten(found)
+    painted = _even_out(picture, painted, Field.of(targets, found))
+    targets = Targets(painted, picture, lines)
+    field = Field.of(targets, agree(targets, found, painted, on_round))
+    return _even_out(picture, painted, field), field
+
+
+def _even_out(picture: Picture, draft: NDArray[np.float32], field: Field) -> NDArray[np.float32]:
     """Paint the hole of ``picture`` from its sources; of the draft, of the same size, only the colors at large are left."""
     found = field.sources >= 0
     copied = draft.copy()

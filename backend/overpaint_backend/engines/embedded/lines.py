@@ -78,15 +78,21 @@ class Lines:
 
     are_steep: rows and columns change places; slopes are then across per px down.
     middle: row and column of the middle of the hole.
-    period_px: after how many px along a line, counted in columns, or in rows if it is steep, the picture comes again; None if it
-        does not.
+    period_px: after how many px along a line, counted in columns, or in rows if it is steep, the picture comes again; a whole number
+        at the size at which it was found; None if it does not.
     """
 
     are_steep: bool
     middle: tuple[float, float]
     slope: float
     turn: float
-    period_px: int | None = None
+    period_px: float | None = None
+
+    def shrink(self, factor: int) -> Lines:
+        """The same in the picture that is ``factor`` times smaller."""
+        row, column = ((place + 0.5) / factor - 0.5 for place in self.middle)
+        period_px = None if self.period_px is None else self.period_px / factor
+        return replace(self, middle=(row, column), turn=self.turn * factor, period_px=period_px)
 
     def number(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
         """On which line each pixel is, in px from the middle one."""
@@ -107,7 +113,7 @@ class Lines:
         if self.period_px is None:
             return np.zeros_like(along)
         half = self.period_px // 2
-        return (along + half) % self.period_px - half
+        return np.rint((along + half) % self.period_px - half).astype(np.int64)
 
     def guide(self, shape: tuple[int, int]) -> NDArray[np.float32]:
         """What the library is to hold pixels to: their line and their place in its period, both as fractions of 1; (H, W, 3).

@@ -12,8 +12,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from .agreement import agree
-from .field import Field, Finder
+from .field import Field, Finder, settle
+from .lines import Lines
 from .patches import PATCH_RADIUS_PX
 from .picture import Picture
 from .targets import Targets
@@ -46,6 +46,7 @@ def refine(
     start: Field,
     random: np.random.Generator,
     on_share: Callable[[float], None],
+    lines: Lines | None = None,
 ) -> tuple[NDArray[np.float32], Field]:
     """Paint the hole anew from patches that fit together, beginning with ``start``.
 
@@ -55,13 +56,14 @@ def refine(
         start: a field of ``painted``; it may miss some pixels.
         random: where to look around.
         on_share: called with the share that is done, up to 1; it may raise.
+        lines: which go on straight.
 
     Returns:
         The picture with its hole filled better, and its field.
     """
     field = start
     for done in range(_ROUNDS):
-        targets = Targets(painted, picture)
+        targets = Targets(painted, picture, lines)
         finder = Finder(targets, random, field)
         for number, strides_px in enumerate(_PASSES, 1):
             finder.search(strides_px, _REACH_PX)
@@ -69,10 +71,7 @@ def refine(
         field = Field.of(targets, finder.found)
         painted = _vote(painted, picture, targets, finder)
         on_share(_REFINED * (done + 1) / _ROUNDS)
-    targets = Targets(painted, picture)
-    found = field.sources[targets.rows, targets.columns]
-    found = agree(targets, found, painted, lambda share: on_share(_REFINED + (1 - _REFINED) * share))
-    return painted, Field.of(targets, found)
+    return settle(painted, picture, field, lambda share: on_share(_REFINED + (1 - _REFINED) * share), lines)
 
 
 def _vote(

@@ -1,4 +1,4 @@
-"""One fill after another with the embedded engine: a draft, its refinement or its lines, detail, and how far it is."""
+"""One fill after another with the embedded engine: lines, a draft, its refinement, detail, and how far it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from overpaint_backend.imaging.resample import extend
 from overpaint_protocol.errors import NothingToSample, UnsupportedOperation
 
 from .detail import copy_detail
-from .field import Field, even_out, search
+from .field import Field, search
 from .lines import Lines, find_lines
 from .patches import PATCH_RADIUS_PX, touching, whole
 from .picture import Picture, choose_window, shrink_factor, vary
@@ -32,9 +32,12 @@ _MAX_DRAFT_PIXELS = 1_000_000
 _MAX_DRAFT_HOLE_PIXELS = 100_000
 """Time goes mostly into the draft's masked pixels; a cancel is not heard while it is painted."""
 
-_COARSENESS = (4, 2, 1)
-"""How many times smaller than the working resolution to begin, and where to refine then. A coarse draft sees further, drifts
-less, and comes out alike from any seed."""
+_SIZES = (4, 2, 1)
+"""How many times smaller than the working resolution pictures are painted, one after the other."""
+
+_COARSEST = 4
+_COARSEST_WITH_LINES = 2
+"""Where to begin. A coarse draft sees further, drifts less, and comes out alike from any seed; thin lines are lost in it."""
 
 _REFINED = 0.95
 """The share of the time at a size, before what came of it is shown."""
@@ -44,10 +47,9 @@ _GUIDED = 0.05
 horizons come out worse, with 0.15 no better."""
 
 _DRAFTED = 0.1
-_FOLLOWED = 0.6
 _FOUND = 0.95
 _DETAILED = 0.99
-"""Shares of the time that are over when a coarse draft is painted, or one along lines, its field found and its detail copied."""
+"""Shares of the time that are over when a draft is painted, the field found and its detail copied."""
 
 _Show = Callable[[float, NDArray[np.float32]], None]
 """Takes the fraction done and a draft of the whole window."""
@@ -104,47 +106,38 @@ class EmbeddedSession:
         def show(fraction: float, draft: NDArray[np.float32]) -> None:
             on_step(Step(fraction, partial(picture.paste, draft, window)))
 
-        lines = find_lines(work)
-        if lines is None:
-            draft, field = self._refine(work, random, on_step, show)
-        else:
-            draft, field = self._follow(lines, work, random, on_step, show)
+        draft, field = self._refine(work, find_lines(work), random, on_step, show)
         filled = copy_detail(part, draft, field, factor, _between(on_step, _FOUND, _DETAILED))
         return picture.paste(filled, window)
 
     def _refine(
-        self, work: Picture, random: np.random.Generator, on_step: OnStep, show: _Show
+        self, work: Picture, lines: Lines | None, random: np.random.Generator, on_step: OnStep, show: _Show
     ) -> tuple[NDArray[np.float32], Field]:
         """A draft as coarse as the hole allows, refined step by step to the working resolution, and its field."""
-        sizes = [each for each in _COARSENESS if each == 1 or _keeps_hole(work, each)]
+        coarsest = _COARSEST if lines is None else _COARSEST_WITH_LINES
+        sizes = [each for each in _SIZES if each == 1 or (each <= coarsest and _keeps_hole(work, each))]
         shares = list(accumulate(each**-2 for each in sizes))
         ends = [_DRAFTED + (_FOUND - _DRAFTED) * share / shares[-1] for share in shares]
-        picture = work.shrink(sizes[0])
-        painted = self._draft(picture, random)
+        picture, on_it = work.shrink(sizes[0]), lines and lines.shrink(sizes[0])
+        painted = self._draft(picture, random, on_it)
         show(_DRAFTED, painted)
-        field = search(painted, picture, random, _between(on_step, _DRAFTED, ends[0]))
+        painted, field = search(painted, picture, random, _between(on_step, _DRAFTED, ends[0]), on_it)
+        painted = _readable(painted, picture)
         for (coarser, size), (start, end) in zip(pairwise(sizes), pairwise(ends), strict=True):
-            picture = work.shrink(size)
+            picture, on_it = work.shrink(size), lines and lines.shrink(size)
             factor = coarser // size
-            painted = _readable(copy_detail(picture, painted, field, factor, lambda _: None), picture)
-            field = field.enlarge(factor, picture.hole.shape)
-            refined = start + _REFINED * (end - start)
-            painted, field = refine(painted, picture, field, random, _between(on_step, start, refined))
+            painted = copy_detail(picture, painted, field, factor, lambda _: None)
+            painted, field = refine(
+                _readable(painted, picture),
+                picture,
+                field.enlarge(factor, picture.hole.shape),
+                random,
+                _between(on_step, start, start + _REFINED * (end - start)),
+                on_it,
+            )
             painted = _readable(painted, picture)
             show(end, painted)
         return painted, field
-
-    def _follow(
-        self, lines: Lines, work: Picture, random: np.random.Generator, on_step: OnStep, show: _Show
-    ) -> tuple[NDArray[np.float32], Field]:
-        """A draft in which ``lines`` go on straight, and its field.
-
-        They settle what goes where, so it is painted at the working resolution at once.
-        """
-        draft = self._draft(work, random, lines)
-        show(_FOLLOWED, draft)
-        field = search(draft, work, random, _between(on_step, _FOLLOWED, _FOUND), lines)
-        return _readable(even_out(work, draft, field), work), field
 
     def _draft(
         self, picture: Picture, random: np.random.Generator, lines: Lines | None = None
