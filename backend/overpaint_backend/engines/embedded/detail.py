@@ -23,7 +23,8 @@ from .picture import Picture
 __all__ = ["copy_detail"]
 
 _MAX_STEP = np.float32(0.06)
-"""Where fill and picture differ by more at the seam, a thing was cut, and to carry its color inside would only make it glow."""
+"""By how much the fill is moved at most, in values of the picture. Where the two differ by more at the seam, a thing was cut, and to
+carry its color inside would only make it glow."""
 
 _SOFTNESS_PX = 1.5
 """Standard deviation of what counts as color at large, in pixels of the draft."""

@@ -28,9 +28,9 @@ __all__ = ["EmbeddedSession"]
 _MIN_PATCHES = 16
 """With fewer whole patches to copy there is no texture to continue, only color."""
 
-_MAX_DRAFT_PIXELS = 1_000_000
-_MAX_DRAFT_HOLE_PIXELS = 100_000
-"""Time goes mostly into the draft's masked pixels; a cancel is not heard while it is painted."""
+_MAX_PIXELS = 1_000_000
+_MAX_HOLE_PIXELS = 100_000
+"""The working resolution has no more: time goes mostly into masked pixels."""
 
 _SIZES = (4, 2, 1)
 """How many times smaller than the working resolution pictures are painted, one after the other."""
@@ -97,7 +97,7 @@ class EmbeddedSession:
     def _paint(self, picture: Picture, seed: int, on_step: OnStep) -> NDArray[np.float32]:
         window = choose_window(picture)
         part = picture.crop(window)
-        factor = shrink_factor(part, _MAX_DRAFT_PIXELS, _MAX_DRAFT_HOLE_PIXELS)
+        factor = shrink_factor(part, _MAX_PIXELS, _MAX_HOLE_PIXELS)
         work = vary(part.shrink(factor), seed)
         random = np.random.default_rng(seed)
         if not whole(work.sources).any():
