@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import contextmanager
 
 import pytest
 import zmq
@@ -77,6 +78,22 @@ def test_another_code_gets_nothing_and_leaves_the_door_to_the_right_one(door):
         accept(door.address, other_code(door.code))
     assert door.allowed.entries() == {}
     assert accept(door.address, door.code).daemon == DAEMON.public
+
+
+def test_a_connection_that_ends_before_anything_is_said_on_it_keeps_nobody_waiting(door, monkeypatch):
+    calling = pairing._calling
+
+    @contextmanager
+    def calling_until_it_ends(*args):
+        with calling(*args) as (socket, monitor):
+            assert monitor.poll(30_000), "the connection ends"
+            assert not socket.poll(500, zmq.POLLOUT), "nothing can be said any more"
+            yield socket, monitor
+
+    with monkeypatch.context() as patched, pytest.raises(AccessError, match="does not accept"):
+        patched.setattr(pairing, "_calling", calling_until_it_ends)
+        accept(door.address, other_code(door.code))
+    accept(door.address, door.code)
 
 
 def test_who_stands_in_the_daemons_place_without_the_code_learns_and_gives_nothing(tmp_path, door):

@@ -21,7 +21,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -188,7 +188,7 @@ def accept(address: RemoteAddress, code: str, timeout_s: float = 10.0) -> RelayK
     """
     own, (there, here) = KeyPair.new(), _pairs(code)
     with zmq.Context() as context, _calling(context, here, there, address.pairing) as (socket, monitor):
-        socket.send_multipart([_MAGIC, bytes.fromhex(own.public)])
+        _say(socket, bytes.fromhex(own.public))
         deadline = time.monotonic() + timeout_s
         poller = zmq.Poller()
         poller.register(socket, zmq.POLLIN)
@@ -199,7 +199,7 @@ def accept(address: RemoteAddress, code: str, timeout_s: float = 10.0) -> RelayK
             if socket.poll(0):
                 answer = socket.recv_multipart()
                 if len(answer) == 2 and answer[0] == _MAGIC and len(answer[1]) == KEY_BYTES:
-                    socket.send_multipart([_MAGIC, b"taken"])
+                    _say(socket, b"taken")
                     socket.setsockopt(zmq.LINGER, _LAST_LINGER_MS)
                     return RelayKey(own, answer[1].hex())
             if zmq.EVENT_CLOSED in ends:
@@ -242,6 +242,12 @@ def _calling(
         socket.disable_monitor()
         monitor.close(linger=0)
         socket.close()
+
+
+def _say(socket: zmq.Socket[bytes], what: bytes) -> None:
+    """Send that, unless the connection has ended already: nothing takes it then, and the monitor tells why."""
+    with suppress(zmq.Again):
+        socket.send_multipart([_MAGIC, what], zmq.NOBLOCK)
 
 
 def _events(monitor: zmq.Socket[bytes]) -> Iterator[int]:
