@@ -35,7 +35,7 @@ class DaemonSettings:
     max_outbox, max_outbox_bytes: what waits for a client that does not read, in messages and bytes; beyond it the session is cut
         off from the connection until the next ``hello``. stalled_s: how long it must not have read for its bytes to count.
     upload_pause_s: how long a message that has begun to come over TCP may stand still before its connection is ended.
-    max_waiting_messages: high-water mark of the socket, per client and direction, in messages.
+    max_waiting_messages: high-water mark of the socket for what goes to a client, in messages.
     engines_wait_s: how long ``welcome`` waits for a worker that is still loading its engines.
     recipes_look_s: how often the folder of recipes is looked at, and so how late a new one is announced.
     keep_s: how long a job that has ended waits for its client to take or refuse the results.
