@@ -40,12 +40,6 @@ def blobs():
     return (0.5 + 0.15 * noise / noise.std()).astype(np.float32)
 
 
-def bricks():
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    mortar = (rows % 16 < 2) | ((columns + rows // 16 % 2 * 17) % 34 < 2)
-    return grained(np.where(mortar[..., None], np.float32(0.8), np.array([0.6, 0.3, 0.2], np.float32)))
-
-
 def ends_apart_px(lines, slope, turn, number):
     """How far ``lines`` are, at the sides of the hole, from the line of that number with that slope."""
     columns = np.array([90.0, 170.0])
@@ -121,22 +115,6 @@ def test_what_is_in_the_hole_does_not_matter():
     assert find_lines(Picture(other, picture.hole, picture.sources)) == find_lines(picture)
 
 
-def test_joints_of_bricks_have_a_period_and_boards_have_none():
-    lines = find_lines(around_hole(bricks()))
-    assert lines is not None
-    assert lines.period_px == 34
-    boarded = find_lines(around_hole(boards()))
-    assert boarded is not None
-    assert boarded.period_px is None
-
-
-@pytest.mark.parametrize(("apart", "missed"), [(34, 0), (-68, 0), (35, 1), (33, -1), (-35, -1), (17, -17)])
-def test_out_of_step_is_what_is_missing_to_a_whole_number_of_periods(apart, missed):
-    lines = Lines(False, (0, 0), 0, 0, period_px=34)
-    assert lines.out_of_step(np.array([7]), np.array([apart]))[0] == missed
-    assert Lines(False, (0, 0), 0, 0).out_of_step(np.array([7]), np.array([apart]))[0] == 0
-
-
 def test_places_near_the_line_are_moved_onto_it_and_others_stay():
     picture = around_hole(boards(0.12))
     lines = Lines(False, (99.5, 129.5), 0.12, 0)
@@ -155,15 +133,6 @@ def test_places_near_the_line_are_moved_onto_it_and_others_stay():
     assert np.array_equal(targets.straighten(far)[whole], far[whole])
 
 
-def test_places_are_not_shifted_along_lines_whose_period_would_be_lost():
-    picture = around_hole(boards(0.12))
-    targets = Targets(picture.rgb, picture, Lines(False, (99.5, 129.5), 0.12, 0, period_px=30))
-    there = (targets.rows + np.rint(0.12 * -60).astype(int)) * WIDTH + targets.columns - 60
-    usable = targets.allowed[there]
-    moved = targets.straighten(np.where(usable, there, np.flatnonzero(targets.allowed)[0]))
-    assert np.array_equal((moved % WIDTH)[usable], (there % WIDTH)[usable])
-
-
 def test_of_two_places_on_the_same_line_the_one_it_runs_alike_through_fits_better():
     flat = np.full((HEIGHT, WIDTH, 3), 0.5, np.float32)
     picture = around_hole(flat)
@@ -176,10 +145,8 @@ def test_of_two_places_on_the_same_line_the_one_it_runs_alike_through_fits_bette
 
 @pytest.mark.parametrize("are_steep", [False, True])
 def test_lines_run_through_the_same_places_of_a_smaller_picture(are_steep):
-    lines = Lines(are_steep, (99.5, 129.5), 0.12, 0.0004, period_px=34)
+    lines = Lines(are_steep, (99.5, 129.5), 0.12, 0.0004)
     small = lines.shrink(2)
     there = np.indices((HEIGHT // 2, WIDTH // 2), np.float32)
     # The middle of a small pixel is the corner between four.
     assert np.allclose(small.number(*there) * 2, lines.number(*(2 * there + 0.5)), atol=1e-3)
-    assert small.out_of_step(np.array([17]), np.array([17]))[0] == 0
-    assert small.out_of_step(np.array([20]), np.array([20]))[0] == 3

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from overpaint_backend.imaging.mask import bounds, grow
 
-from .patches import convolve
+from .patches import detail_of
 from .picture import Picture
 
 __all__ = ["Lines", "find_lines"]
@@ -32,9 +32,6 @@ _MIN_CROSSED = 0.8
 
 _MIN_SEEN_PX = 16
 """How many known pixels a line must have for that."""
-
-_DETAIL_RADIUS_PX = 12
-"""Detail is what differs from the mean of a square so many px around."""
 
 _MIN_REACH_PX = 16
 _REACH = 0.5
@@ -54,23 +51,6 @@ _BEGINNINGS = 3
 _HALVINGS = 7
 """From how many of the best of these families to go on, and how often with half the step."""
 
-_MIN_LEFT = 0.1
-"""Which share of the detail must be left, in means of squares, that no line explains. With less, what comes again is only the
-steps in which slanted lines are drawn: those leave .02 to .05, bricks .2 to .25."""
-
-_STEP_RADIUS_PX = 1
-_MIN_PERIOD_PX = 12
-_PERIOD_REACH = 1.5
-"""How far to look for a period, in longest sides of the hole."""
-
-_PAIRS = 8000
-_MIN_PAIRS = 500
-"""How many pairs of pixels to compare, and how many must be known of them."""
-
-_MIN_ALIKE = 0.2
-"""By how much more alike, as a correlation, what is a whole number of periods away must be than what is between. Bricks have
-.5, other fill cases with lines less than 0."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lines:
@@ -78,21 +58,17 @@ class Lines:
 
     are_steep: rows and columns change places; slopes are then across per px down.
     middle: row and column of the middle of the hole.
-    period_px: after how many px along a line, counted in columns, or in rows if it is steep, the picture comes again; a whole number
-        at the size at which it was found; None if it does not.
     """
 
     are_steep: bool
     middle: tuple[float, float]
     slope: float
     turn: float
-    period_px: float | None = None
 
     def shrink(self, factor: int) -> Lines:
         """The same in the picture that is ``factor`` times smaller."""
         row, column = ((place + 0.5) / factor - 0.5 for place in self.middle)
-        period_px = None if self.period_px is None else self.period_px / factor
-        return replace(self, middle=(row, column), turn=self.turn * factor, period_px=period_px)
+        return replace(self, middle=(row, column), turn=self.turn * factor)
 
     def number(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
         """On which line each pixel is, in px from the middle one."""
@@ -107,25 +83,14 @@ class Lines:
         rows, columns = np.indices(shape, np.float32)
         return self.number(rows, columns)
 
-    def out_of_step(self, down: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
-        """By how many px along the lines two pixels so far apart miss a whole number of periods; 0 without a period."""
-        along = down if self.are_steep else right
-        if self.period_px is None:
-            return np.zeros_like(along)
-        half = self.period_px // 2
-        return np.rint((along + half) % self.period_px - half).astype(np.int64)
-
     def guide(self, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """What the library is to hold pixels to: their line and their place in its period, both as fractions of 1; (H, W, 3).
+        """What the library is to hold pixels to: their line, as a fraction of 1, in the first of three channels; (H, W, 3).
 
         The library takes 0 and 1 for the same.
         """
         numbers = self.numbers(shape)
         guide = np.zeros((*shape, 3), np.float32)
         guide[..., 0] = 0.5 * (numbers - numbers.min()) / max(1.0, float(np.ptp(numbers)))
-        if self.period_px is not None:
-            rows, columns = np.indices(shape)
-            guide[..., 1] = (rows if self.are_steep else columns) % self.period_px / self.period_px
         return guide
 
     def meet(
@@ -148,8 +113,7 @@ def find_lines(picture: Picture) -> Lines | None:
     if len(near) == 0:
         return None
     samples = near[:: -(-len(near) // _SAMPLES)]
-    everywhere = _detail(picture)
-    detail = everywhere.ravel()[samples]
+    detail = detail_of(picture.rgb, picture.sources).ravel()[samples]
     if detail.std() < _MIN_CONTRAST:
         return None
     rows, columns = (places.astype(np.float32) for places in np.divmod(samples, width))
@@ -167,55 +131,7 @@ def find_lines(picture: Picture) -> Lines | None:
     explained = _explained(lines, rows[of_those], columns[of_those], detail[of_those], 1)
     if explained < _MIN_EXPLAINED:
         return None
-    return replace(lines, period_px=_period(lines, picture, everywhere, max(box.width, box.height)))
-
-
-def _period(lines: Lines, picture: Picture, detail: NDArray[np.float32], reach_px: int) -> int | None:
-    """After how many px along the lines comes again what they do not explain, like the joints of bricks; None if it does not.
-
-    It must be alike after each whole number of periods that can be seen, and more alike than between any two.
-    """
-    which = np.rint(lines.numbers(picture.hole.shape)).astype(np.int64)
-    which -= which.min()
-    known = picture.sources
-    counts = np.bincount(which[known], minlength=int(which.max()) + 1)
-    means = np.bincount(which[known], detail[known], minlength=len(counts)) / np.maximum(counts, 1)
-    left = np.where(known, detail - means[which], 0).astype(np.float32)
-    if _mean(left, _STEP_RADIUS_PX)[known].var() < _MIN_LEFT * detail[known].var():
-        return None
-    alike = _likeness(lines, left, picture, reach_px)
-    best, found = _MIN_ALIKE, None
-    for period in range(_MIN_PERIOD_PX, len(alike) // 2):
-        again = alike[period::period]
-        again = again[~np.isnan(again)]
-        between = alike[period // 2 :: period]
-        between = between[~np.isnan(between)]
-        if len(again) > 1 and len(between) > 0 and again.min() - between.max() > best:
-            best, found = again.min() - between.max(), period
-    return found
-
-
-def _likeness(
-    lines: Lines, left: NDArray[np.float32], picture: Picture, reach_px: int
-) -> NDArray[np.float64]:
-    """How alike ``left`` is to itself so many px further along the lines, as a correlation; not a number where too little is known."""
-    height, width = left.shape
-    flat = left.ravel()
-    near = np.flatnonzero(picture.sources & grow(picture.hole, reach_px))
-    samples = near[:: -(-len(near) // _PAIRS)]
-    rows, columns = np.divmod(samples, width)
-    numbers = lines.number(rows.astype(np.float32), columns.astype(np.float32))
-    alike = np.full(int(_PERIOD_REACH * reach_px) + 1, np.nan)
-    for shift in range(_MIN_PERIOD_PX // 2, len(alike)):
-        down, right = (shift, 0) if lines.are_steep else (0, shift)
-        there_rows, there_columns = lines.meet(numbers, rows + down, columns + right)
-        inside = (there_rows >= 0) & (there_rows < height) & (there_columns >= 0) & (there_columns < width)
-        here, there = samples[inside], (there_rows * width + there_columns)[inside]
-        seen = picture.sources.ravel()[there]
-        if np.count_nonzero(seen) >= _MIN_PAIRS:
-            mine, theirs = flat[here[seen]], flat[there[seen]]
-            alike[shift] = mine @ theirs / max(math.sqrt(float(mine @ mine) * float(theirs @ theirs)), 1e-9)
-    return alike
+    return lines
 
 
 def _fit(
@@ -291,17 +207,3 @@ def _crossing(lines: Lines, picture: Picture) -> tuple[NDArray[np.bool_], float]
     outside = np.bincount(which[picture.sources], minlength=count)
     crossed = float(inside[outside >= _MIN_SEEN_PX].sum() / inside.sum())
     return (inside > 0)[which], crossed
-
-
-def _detail(picture: Picture) -> NDArray[np.float32]:
-    """By how much each source is brighter than what is known around it; (H, W), elsewhere 0."""
-    gray = np.where(picture.sources, picture.rgb.mean(axis=-1), 0).astype(np.float32)
-    share = _mean(picture.sources.astype(np.float32), _DETAIL_RADIUS_PX)
-    return np.where(picture.sources, gray - _mean(gray, _DETAIL_RADIUS_PX) / np.maximum(share, 1e-6), 0)
-
-
-def _mean(plane: NDArray[np.float32], radius_px: int) -> NDArray[np.float32]:
-    """Of the square around each pixel; beyond the edge it is 0."""
-    side = 2 * radius_px + 1
-    weights = np.full(side, 1 / side, np.float32)
-    return convolve(np.pad(plane, radius_px), weights, weights)

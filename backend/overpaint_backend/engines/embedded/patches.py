@@ -1,4 +1,4 @@
-"""What a patch looks like, in few numbers, and where whole patches are."""
+"""What a patch and a pixel look like, in few numbers, and where whole patches are."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-__all__ = ["PATCH_RADIUS_PX", "convolve", "describe", "soften", "touching", "whole"]
+__all__ = ["PATCH_RADIUS_PX", "convolve", "describe", "detail_of", "soften", "touching", "whole"]
 
 PATCH_RADIUS_PX = 3
 """The library's default of 15 takes many times as long and looks no better."""
 
 _DIAMETER = 2 * PATCH_RADIUS_PX + 1
+
+_DETAIL_RADIUS_PX = 12
+"""Detail is what differs from the mean of a square so many px around."""
 
 _OPPONENT = np.array([[3**-0.5] * 3, [2**-0.5, -(2**-0.5), 0], [6**-0.5, 6**-0.5, -2 * 6**-0.5]], np.float32)
 """Brightness and two hues, as an orthonormal basis, so that distances stay those of RGB."""
@@ -35,6 +38,13 @@ def describe(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
     for index, (axis, row, column) in enumerate(_FREQUENCIES):
         described[..., index] = convolve(planes[..., axis], kernels[row], kernels[column])
     return described
+
+
+def detail_of(rgb: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """By how much each pixel of ``known``, (H, W), is brighter than what is known around it; (H, W) float32, elsewhere 0."""
+    gray = np.where(known, rgb.mean(axis=-1), 0).astype(np.float32)
+    share = _mean(known.astype(np.float32), _DETAIL_RADIUS_PX)
+    return np.where(known, gray - _mean(gray, _DETAIL_RADIUS_PX) / np.maximum(share, 1e-6), 0)
 
 
 def whole(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -71,6 +81,13 @@ def soften(rgb: NDArray[np.float32], deviation_px: float) -> NDArray[np.float32]
     weights = (weights / weights.sum()).astype(np.float32)
     padded = np.pad(rgb, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
     return convolve(padded, weights, weights)
+
+
+def _mean(plane: NDArray[np.float32], radius_px: int) -> NDArray[np.float32]:
+    """Of the square around each pixel; beyond the edge it is 0."""
+    side = 2 * radius_px + 1
+    weights = np.full(side, 1 / side, np.float32)
+    return convolve(np.pad(plane, radius_px), weights, weights)
 
 
 def _cosines() -> NDArray[np.float32]:

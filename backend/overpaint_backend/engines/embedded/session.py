@@ -18,10 +18,12 @@ from overpaint_protocol.errors import NothingToSample, UnsupportedOperation
 
 from .detail import copy_detail
 from .field import Field, search
+from .lattice import find_lattice
 from .lines import Lines, find_lines
 from .patches import PATCH_RADIUS_PX, touching, whole
 from .picture import Picture, choose_window, shrink_factor, vary
 from .refinement import refine
+from .shiftmap import map_shifts, redraw
 
 __all__ = ["EmbeddedSession"]
 
@@ -38,6 +40,9 @@ _SIZES = (4, 2, 1)
 _COARSEST = 4
 _COARSEST_WITH_LINES = 2
 """Where to begin. A coarse draft sees further, drifts less, and comes out alike from any seed; thin lines are lost in it."""
+
+_MAPPED = 2
+"""How many times smaller pictures that come again are when it is settled what goes where."""
 
 _REFINED = 0.95
 """The share of the time at a size, before what came of it is shown."""
@@ -106,7 +111,9 @@ class EmbeddedSession:
         def show(fraction: float, draft: NDArray[np.float32]) -> None:
             on_step(Step(fraction, partial(picture.paste, draft, window)))
 
-        draft, field = self._refine(work, find_lines(work), random, on_step, show)
+        draft, field = _repeat(work, random, on_step, show) or self._refine(
+            work, find_lines(work), random, on_step, show
+        )
         filled = copy_detail(part, draft, field, factor, _between(on_step, _FOUND, _DETAILED))
         return picture.paste(filled, window)
 
@@ -170,6 +177,30 @@ class EmbeddedSession:
             255
         )
         return _readable(np.where(picture.hole[..., None], painted, clipped), picture)
+
+
+def _repeat(
+    work: Picture, random: np.random.Generator, on_step: OnStep, show: _Show
+) -> tuple[NDArray[np.float32], Field] | None:
+    """The hole filled in whole periods and the field it is copied along; None if the picture does not come again."""
+    if not _keeps_hole(work, _MAPPED):
+        return None
+    small = work.shrink(_MAPPED)
+    shifts = find_lattice(small)
+    if shifts is None:
+        return None
+    mapped = map_shifts(small, shifts, random, _between(on_step, 0, _DRAFTED))
+    if mapped is None:
+        return None
+    painted, field = mapped
+    show(_DRAFTED, painted)
+    painted = copy_detail(work, _readable(painted, small), field, _MAPPED, lambda _: None)
+    field = field.enlarge(_MAPPED, work.hole.shape)
+    painted = _readable(painted, work)
+    painted, field = redraw(painted, work, field, random, _between(on_step, _DRAFTED, _REFINED * _FOUND))
+    painted = _readable(painted, work)
+    show(_FOUND, painted)
+    return painted, field
 
 
 def _readable(painted: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:

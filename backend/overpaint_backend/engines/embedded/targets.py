@@ -70,27 +70,23 @@ class Targets:
         if self._lines is not None:
             mine = self.rows[targets] * self.shape[1] + self.columns[targets]
             across = self._on_line[mine] - self._on_line[places]
-            along = self._lines.out_of_step(self.rows[targets] - rows, self.columns[targets] - columns)
-            misfit += np.minimum(_ASTRAY * (across * across + along * along), _FAR_ASTRAY)
+            misfit += np.minimum(_ASTRAY * (across * across), _FAR_ASTRAY)
             misfit += _UNEVEN * np.minimum(np.abs(across), np.float32(0.5))
         return misfit
 
     def straighten(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``places``, one for each target, moved to the line it is on, and to its step, if they are near; without lines as they are."""
+        """``places``, one for each target, moved to the line it is on if they are near; without lines as they are."""
         if self._lines is None:
             return places
         width = self.shape[1]
         rows, columns = np.divmod(places, width)
         mine = self.rows * width + self.columns
         numbers = self._on_line[mine]
-        step = self._lines.out_of_step(self.rows - rows, self.columns - columns)
-        # What comes again along its lines must stay in step.
-        shifts = (0,) if self._lines.period_px else sorted(range(-_SHIFTED_PX, _SHIFTED_PX + 1), key=abs)
         near = np.ones(len(places), np.bool_)
         straight = places
         least = np.full(len(places), np.inf, np.float32)
-        for shift in shifts:
-            down, right = (step + shift, 0) if self._lines.are_steep else (0, step + shift)
+        for shift in sorted(range(-_SHIFTED_PX, _SHIFTED_PX + 1), key=abs):
+            down, right = (shift, 0) if self._lines.are_steep else (0, shift)
             there_rows, there_columns = self._lines.meet(numbers, rows + down, columns + right)
             if shift == 0:
                 away = np.maximum(np.abs(there_rows - rows), np.abs(there_columns - columns))
