@@ -15,10 +15,12 @@ HEIGHT, WIDTH = 200, 260
 HOLE = np.s_[60:130, 80:150]
 
 
-def around_hole(rgb, hole=HOLE):
+def around_hole(rgb, hole=HOLE, soiled=0.5):
     is_hole = np.zeros(rgb.shape[:2], np.bool_)
     is_hole[hole] = True
-    return Picture(np.where(is_hole[..., None], np.float32(0.5), rgb).astype(np.float32), is_hole, ~is_hole)
+    return Picture(
+        np.where(is_hole[..., None], np.float32(soiled), rgb).astype(np.float32), is_hole, ~is_hole
+    )
 
 
 def wall(height=HEIGHT, width=WIDTH, *, course=16, brick=34.0, shades=0.3):
@@ -58,8 +60,8 @@ def mapped(picture, shifts, seed=0, on_share=lambda share: None):
     return map_shifts(picture, np.array(shifts), np.random.default_rng(seed), on_share)
 
 
-def fill(rgb, hole, seed=0):
-    picture = around_hole(rgb, hole)
+def fill(rgb, hole, seed=0, soiled=0.5):
+    picture = around_hole(rgb, hole, soiled)
     request = FillRequest(
         image=picture.rgb,
         mask=picture.hole.astype(np.float32),
@@ -133,6 +135,16 @@ def test_each_pixel_copies_what_is_one_of_the_shifts_away():
     hole = picture.hole
     assert np.array_equal(painted[hole], picture.rgb.reshape(-1, 3)[field.sources[hole]])
     assert np.array_equal(painted[~hole], picture.rgb[~hole])
+
+
+def test_what_is_in_the_hole_is_not_read():
+    picture = around_hole(wall()[0])
+    other = np.where(picture.hole[..., None], grained(), picture.rgb)
+    shifts = find_lattice(picture)
+    results = [mapped(each, shifts) for each in (picture, Picture(other, picture.hole, picture.sources))]
+    assert np.array_equal(results[0][1].sources, results[1][1].sources)
+    image, hole = wall(400, 520, course=30, brick=60)[0], np.s_[150:270, 200:310]
+    assert np.array_equal(fill(image, hole), fill(image, hole, soiled=0.9))
 
 
 def test_without_anything_to_copy_for_some_pixels_there_is_no_map():

@@ -63,16 +63,14 @@ def map_shifts(
     """
     height, width = picture.hole.shape
     targets = np.argwhere(touching(picture.hole))
-    there = targets[:, None] + shifts
-    inside = ((there >= 0) & (there < (height, width))).all(axis=-1)
-    places = np.where(inside, there[..., 0] * width + there[..., 1], 0)
-    usable = inside & whole(picture.sources).ravel()[places]
+    usable = _usable(targets, shifts, whole(picture.sources))
     chosen = _choose(usable, random)
     if chosen is None:
         return None
-    places, usable = places[:, chosen], usable[:, chosen]
-    colors = picture.rgb.reshape(-1, 3)
-    offered = colors[places]
+    usable = usable[:, chosen]
+    places = np.where(usable, (targets @ (width, 1))[:, None] + shifts[chosen] @ (width, 1), 0)
+    # What must not be copied must not be read either.
+    offered = np.where(usable[..., None], picture.rgb.reshape(-1, 3)[places], np.float32(0))
     costs = _BARRED * ~usable
     rows, columns = targets.T
     known = picture.sources[rows, columns]
@@ -146,6 +144,18 @@ def _copied(
     found = picture.hole & (sources >= 0)
     result[found] = picture.rgb.reshape(-1, 3)[sources[found]]
     return result
+
+
+def _usable(
+    targets: NDArray[np.int64], shifts: NDArray[np.int64], allowed: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(N, M), whether what is so far from a target is in the picture and one of the pixels ``allowed``, (H, W)."""
+    usable = np.zeros((len(targets), len(shifts)), np.bool_)
+    for number, shift in enumerate(shifts):
+        there = targets + shift
+        inside = np.flatnonzero(((there >= 0) & (there < allowed.shape)).all(axis=1))
+        usable[inside, number] = allowed[there[inside, 0], there[inside, 1]]
+    return usable
 
 
 def _choose(usable: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64] | None:
