@@ -111,7 +111,7 @@ class EmbeddedSession:
         def show(fraction: float, draft: NDArray[np.float32]) -> None:
             on_step(Step(fraction, partial(picture.paste, draft, window)))
 
-        draft, field = _repeat(work, random, on_step, show) or self._refine(
+        draft, field = _fill_in_periods(work, random, on_step, show) or self._refine(
             work, find_lines(work), random, on_step, show
         )
         filled = copy_detail(part, draft, field, factor, _between(on_step, _FOUND, _DETAILED))
@@ -179,7 +179,7 @@ class EmbeddedSession:
         return _readable(np.where(picture.hole[..., None], painted, clipped), picture)
 
 
-def _repeat(
+def _fill_in_periods(
     work: Picture, random: np.random.Generator, on_step: OnStep, show: _Show
 ) -> tuple[NDArray[np.float32], Field] | None:
     """The hole filled in whole periods and the field it is copied along; None if the picture does not come again."""

@@ -21,6 +21,8 @@ from .targets import Targets
 __all__ = ["map_shifts", "redraw"]
 
 _MAX_SHIFTS = 32
+"""As many and those without which some pixels would have nothing."""
+
 _MAX_COSTS = 25_000_000
 """Pixels times the square of shifts: 100 MB."""
 
@@ -34,7 +36,6 @@ _BREAK = np.float32(2)
 """What a break between two pixels costs against a known pixel copied wrongly; both are squared differences of color. At 0.5, some
 bricks are of two shades."""
 
-_BARRED = np.float32(10)
 _SWEEPS = 4
 _DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
@@ -71,7 +72,7 @@ def map_shifts(
     places = np.where(usable, (targets @ (width, 1))[:, None] + shifts[chosen] @ (width, 1), 0)
     # What must not be copied must not be read either.
     offered = np.where(usable[..., None], picture.rgb.reshape(-1, 3)[places], np.float32(0))
-    costs = _BARRED * ~usable
+    costs = np.where(usable, np.float32(0), np.float32(np.inf))
     rows, columns = targets.T
     known = picture.sources[rows, columns]
     off = offered[known] - picture.rgb[rows[known], columns[known]][:, None]
@@ -187,7 +188,7 @@ class _Propagation:
     """What each of N pixels takes of L labels, so that the costs of labels and of breaks are low together.
 
     Args:
-        places: (N, 2), where the pixels are. costs: (N, L), of a label. breaks: (N, L, L), what it costs that a pixel and its
+        places: (N, 2), where the pixels are. costs: (N, L), of a label; infinite, but not for all of a pixel's. breaks: (N, L, L), what it costs that a pixel and its
             neighbor have these two, of which the neighbor's adds as much.
     """
 
