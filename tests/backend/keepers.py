@@ -29,8 +29,11 @@ class NoDisk:
     def note_attempts(self, key, count):
         pass
 
-    def end(self, key, ended, then):
+    def end(self, key, ended, variants, now, then):
         then(None)
+
+    def settle(self, now):
+        pass
 
     def forget(self, key, variants, taken, then):
         if taken is not None:
@@ -41,6 +44,9 @@ class NoDisk:
         raise AssertionError("nothing was kept")
 
     def sync(self, then):
+        then()
+
+    def sync_orders(self, then):
         then()
 
     def time_s(self, now):
@@ -59,32 +65,60 @@ class NoDisk:
 class SteppedDisk:
     """DiskWork that is done when the test says so.
 
-    is_prompt: all of it at once. Otherwise ``step`` does the next piece of work, and what is left undone when the daemon dies
-    never happens. failures: errors raised by the next pieces of work, None for one that succeeds.
+    is_prompt: all of it at once. Otherwise ``step`` does the next piece of quick work, ``settle`` all that is slow,
+    and what is left undone when the daemon dies never happens. failures: errors raised by the next pieces of work, None for one that
+    succeeds.
     """
 
     def __init__(self, is_prompt=True):
         self.is_prompt = is_prompt
         self.failures = deque()
         self.todo = deque()
-        self.steps = 0
+        self.slow = deque()
+        self._last = deque()
 
-    def submit(self, work, then=None, flush=None, *, is_long=False):
-        self.todo.append((work, then, flush))
+    def submit(self, work, then=None, finish=None, *, is_long=False, pause_s=0.0):
+        self._take(self.todo, (work, then, finish))
+
+    def submit_slow(self, work, then=None, finish=None, *, is_long=False):
+        self._take(self.slow, (work, then, finish))
+
+    def submit_last(self, work):
+        self._take(self.todo, (lambda: None, lambda _: self._last.append(work), None))
+
+    def step(self):
+        """Do one piece of quick work and what follows from it."""
+        self._do(*self.todo.popleft())
+
+    def settle(self):
+        """Do all slow work, and what nobody waits for."""
+        while self.slow:
+            self._do(*self.slow.popleft())
+        while self._last:
+            self._outcome(self._last.popleft(), None)
+
+    def finish(self):
+        """Do all of it."""
+        while self.slow or self.todo or self._last:
+            self.settle()
+            if self.todo:
+                self.step()
+
+    def die(self):
+        """Do nothing more."""
+        for left in (self.todo, self.slow, self._last):
+            left.clear()
+
+    def _take(self, queue, item):
+        queue.append(item)
         if self.is_prompt:
             self.finish()
 
-    def submit_last(self, work):
-        self.submit(work)
-
-    def step(self):
-        """Do one piece of work and what follows from it."""
-        work, then, flush = self.todo.popleft()
-        self.steps += 1
+    def _do(self, work, then, finish):
         failure = self.failures.popleft() if self.failures else None
         outcome = self._outcome(work, failure)
-        if flush is not None:
-            refused = self._outcome(flush, None)
+        if finish is not None and not isinstance(outcome, OverpaintError):
+            refused = self._outcome(finish, None)
             outcome = refused if isinstance(refused, OverpaintError) else outcome
         if then is not None:
             then(outcome)
@@ -98,11 +132,6 @@ class SteppedDisk:
             return error
         except (OSError, sqlite3.Error) as error:
             return explain(error, "the disk of the test")
-
-    def finish(self):
-        """Do all of it."""
-        while self.todo:
-            self.step()
 
 
 def _pixels(payload):

@@ -56,9 +56,13 @@ class Instants:
         self.deadly = deadly
         for place, name in [
             (Spool, "write"),
+            (Spool, "write_through"),
+            (Spool, "flush"),
+            (Spool, "flush_names"),
             (Spool, "remove"),
             (Journal, "put"),
             (Journal, "forget"),
+            (Journal, "commit"),
             (Journal, "flush"),
             (Journal, "note_time"),
         ]:
@@ -81,6 +85,56 @@ class Instants:
         self.count += 1
 
 
+class FlushedOnly:
+    """What a power cut leaves of a folder of jobs: what was flushed for certain, and of all else as little or as much as it likes."""
+
+    def __init__(self, monkeypatch, folder):
+        self._spool = folder / "jobs" / "pixels"
+        self._journal = folder / "jobs" / "journal.sqlite"
+        self._flushed_log = None
+        self._names = set()
+        self._contents = {}
+        self._watch(monkeypatch, Spool, "flush", self._flushed)
+        self._watch(monkeypatch, Spool, "write_through", lambda name, _: self._flushed(name))
+        self._watch(monkeypatch, Spool, "flush_names", self._flushed_names)
+        self._watch(monkeypatch, Journal, "flush", self._flushed_journal)
+
+    @staticmethod
+    def _watch(monkeypatch, place, name, note):
+        real = getattr(place, name)
+
+        def watched(it, *arguments):
+            outcome = real(it, *arguments)
+            note(*arguments)
+            return outcome
+
+        monkeypatch.setattr(place, name, watched)
+
+    def _flushed(self, name):
+        self._contents[name] = (self._spool / name).read_bytes()
+
+    def _flushed_names(self):
+        self._names = {path.name for path in self._spool.iterdir()}
+
+    def _flushed_journal(self):
+        self._flushed_log = self._log
+
+    @property
+    def _log(self):
+        wal = self._journal.with_name("journal.sqlite-wal")
+        return {path.name: path.read_bytes() for path in (self._journal, wal)}
+
+    def cut(self, folder, *, is_ahead):
+        """Lay down what is left. is_ahead: the journal and all names got to the disk as well, but not what the files contain."""
+        (folder / "jobs" / "pixels").mkdir(parents=True)
+        for name, data in (self._log if is_ahead else self._flushed_log or {}).items():
+            (folder / "jobs" / name).write_bytes(data)
+        there = {path.name: path.stat().st_size for path in self._spool.iterdir()}
+        for name in there if is_ahead else self._names:
+            empty = bytes(there[name]) if is_ahead else b""
+            (folder / "jobs" / "pixels" / name).write_bytes(self._contents.get(name, empty))
+
+
 class KeptDaemon(Daemon):
     """A Daemon with a real keeper."""
 
@@ -91,7 +145,7 @@ class KeptDaemon(Daemon):
 
     def die(self):
         """As a killed process leaves the disk."""
-        self.disk.todo.clear()
+        self.disk.die()
         self.keeper.close()
 
 
@@ -341,20 +395,40 @@ def test_nothing_is_promised_before_it_is_on_the_disk_and_pixels_do_not_wait(sta
     daemon.worker(variant(1), (RESULTS[0],))
     (made,) = daemon.take(b"A")
     assert made.variant == 0
-    disk.step()
-    accepted, progress = daemon.take(b"A")
-    assert (accepted, progress.state) == (JobAccepted(job_id="job-1", position=0), JobState.RUNNING)
     daemon.worker(RunOver(run=1))
-    assert daemon.take(b"A") == []
-    disk.finish()
-    assert daemon.take(b"A") == [JobDone(job_id="job-1", variants=1, engine="painter")]
+    while disk.todo:
+        disk.step()
+    assert daemon.take(b"A") == [], "nobody hears of the end of what was not accepted"
+    disk.settle()
+    accepted, done = daemon.take(b"A")
+    assert (accepted, done) == (
+        JobAccepted(job_id="job-1", position=0),
+        JobDone(job_id="job-1", variants=1, engine="painter"),
+    )
     assert daemon.send(b"A", AckJob(job_id="job-1")) == []
-    disk.finish()
-    assert daemon.take(b"A") == [JobAcked(job_id="job-1")]
+    disk.step()
+    assert daemon.take(b"A") == [JobAcked(job_id="job-1")], "without a wait for the disk"
     daemon.send(b"A", submit("job-2"), pixels())
-    assert daemon.send(b"A", CancelJob(job_id="job-2")) == []
     disk.finish()
-    assert daemon.take(b"A")[-1] == JobCancelled(job_id="job-2", state=JobState.CANCELLED)
+    accepted, progress = daemon.take(b"A")
+    assert (accepted.job_id, progress.state) == ("job-2", JobState.RUNNING)
+    assert daemon.send(b"A", CancelJob(job_id="job-2")) == []
+    while disk.todo:
+        disk.step()
+    assert daemon.take(b"A") == [JobCancelled(job_id="job-2", state=JobState.CANCELLED)], "nor this"
+
+
+def test_a_cancel_before_the_acceptance_is_confirmed_after_it(start):
+    disk = SteppedDisk(is_prompt=False)
+    daemon = start(disk=disk)
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.send(b"A", CancelJob(job_id="job-1"))
+    while disk.todo:
+        disk.step()
+    assert daemon.take(b"A") == []
+    disk.settle()
+    assert [type(message) for message in daemon.take(b"A")] == [JobAccepted, JobCancelled]
 
 
 @pytest.mark.parametrize("is_made", [False, True])
@@ -369,7 +443,7 @@ def test_the_newest_preview_comes_with_the_acceptance_unless_its_variant_is_ther
     if is_made:
         daemon.worker(variant(1), (RESULTS[0],))
     daemon.take(b"A")
-    disk.step()
+    disk.finish()
     daemon.service.flush(daemon.now)
     previews = [e.payload for e in daemon.inboxes[b"A"] if isinstance(e.message, JobPreview)]
     assert previews == ([] if is_made else [(b"newer",)])
@@ -385,7 +459,7 @@ def test_a_variant_made_while_its_client_was_away_comes_with_the_acceptance(star
     daemon.hello(b"B")
     daemon.worker(variant(1, 1), (RESULTS[1],))
     assert [message.variant for message in daemon.take(b"B")] == [1]
-    disk.step()
+    disk.finish()
     assert [m.variant for m in daemon.take(b"B") if isinstance(m, JobVariant)] == [0]
 
 
@@ -497,6 +571,55 @@ def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, m
         assert files(folder) == []
         assert list(daemon.keeper._journal.parts()) == []
         daemon.die()
+
+
+@pytest.mark.parametrize("is_ahead", [False, True], ids=["only what was flushed", "all but contents"])
+@pytest.mark.parametrize("wait_s", [0, 2], ids=["taken at once", "taken late"])
+def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(
+    tmp_path, monkeypatch, is_ahead, wait_s
+):
+    """One job from submit to ack. A power cut may take its results, but never the job; what it leaves is never taken for whole."""
+
+    def live(daemon, told):
+        a_life(daemon, told, ack=False)
+        daemon.wait(wait_s)
+        daemon.post(b"A", AckJob(job_id="job-1"))
+        listen(daemon, told)
+
+    (tmp_path / "whole").mkdir()
+    daemon = KeptDaemon(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        instants = Instants(patch)
+        live(daemon, {})
+    daemon.die()
+    seen = set()
+    for deadly in range(instants.count):
+        folder, after, told = tmp_path / str(deadly), tmp_path / f"after-{deadly}", {}
+        folder.mkdir()
+        daemon = KeptDaemon(folder)
+        with monkeypatch.context() as patch:
+            disk = FlushedOnly(patch, folder)
+            Instants(patch, deadly)
+            with pytest.raises(Killed):
+                live(daemon, told)
+        disk.cut(after, is_ahead=is_ahead)
+        daemon.die()
+        was_accepted, was_acked = told.get("accepted"), told.get("acked")
+        daemon = KeptDaemon(after)
+        again = {}
+        a_life(daemon, again, ack=False)
+        if was_accepted and not was_acked:
+            assert again["kept"] or daemon.keeper.was_taken("local", "anna", "job-1"), (deadly, told)
+        if again["kept"] or not was_acked:
+            seen.add("done again" if again.get("runs") else "kept")
+            if again["kept"] or again.get("runs"):
+                assert again["ends"] == {"JobDone"}, (deadly, told, again)
+                assert {index: set(made) for index, made in again["painted"].items()} == {
+                    index: {data} for index, data in RESULTS.items()
+                }
+        daemon.die()
+    assert "done again" in seen
+    assert wait_s == 0 or "kept" in seen
 
 
 @pytest.mark.parametrize("when", ["queued", "running", "done"])
@@ -706,6 +829,7 @@ def test_a_flipped_byte_anywhere_gives_the_right_pixels_or_none(tmp_path):
     daemon.send(b"A", submit("done"), pixels())
     daemon.worker(variant(1), (RESULTS[0],))
     daemon.worker(RunOver(run=1))
+    daemon.wait(2)
     daemon.send(b"A", submit("waiting"), pixels())
     daemon.die()
     whole = {path.relative_to(source): path.read_bytes() for path in source.rglob("*") if path.is_file()}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import sqlite3
 import stat
 import threading
+import time
 import zlib
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from tests.backend.keepers import SteppedDisk
@@ -75,10 +79,8 @@ def test_frames_come_back_as_they_were_written_in_a_file_for_its_owner_alone(tmp
 
 
 @pytest.mark.parametrize("lengths", [(1,), (4096,), (5000, 0, 7), (2 << 20, 1), ((2 << 20) - 3, 4 << 20, 99)])
-@pytest.mark.parametrize("has_uncached", [True, False])
-def test_files_of_any_size_are_the_same_past_the_cache_and_through_it(
-    tmp_path, monkeypatch, lengths, has_uncached
-):
+@pytest.mark.parametrize("how", ["write", "write_through", "write_through without O_DIRECT"])
+def test_files_of_any_size_have_what_was_written_and_its_checksums(tmp_path, monkeypatch, lengths, how):
     real_open = os.open
 
     def without(path, flags, *mode):
@@ -86,26 +88,48 @@ def test_files_of_any_size_are_the_same_past_the_cache_and_through_it(
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))  # as file systems do that lack it
         return real_open(path, flags, *mode)
 
-    if not has_uncached:
+    if how.endswith("O_DIRECT"):
         monkeypatch.setattr(os, "open", without)
     chance = random.Random(20261127)
     frames = tuple(chance.randbytes(length) for length in lengths)
-    spool = Spool(tmp_path)
+    write = getattr(Spool(tmp_path), how.split()[0])
     for name in ("1-0", "1-1"):  # the second finds what the first has left in the buffer
-        kept = spool.write(name, frames)
+        kept = write(name, frames)
         assert (tmp_path / name).read_bytes() == b"".join(frames)
         assert kept.checksums == tuple(map(zlib.crc32, frames))
 
 
+@pytest.mark.parametrize("how", ["write", "write_through"])
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_what_cannot_be_written_whole_leaves_nothing(tmp_path, monkeypatch, call):
+def test_what_cannot_be_written_whole_leaves_nothing(tmp_path, monkeypatch, how, call):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call, full)
-    with pytest.raises(OSError, match="No space"):
+    if (how, call) == ("write", "fsync"):
         Spool(tmp_path).write("1-0", (b"abc",))
+        return  # it does not wait for the disk
+    with pytest.raises(OSError, match="No space"):
+        getattr(Spool(tmp_path), how)("1-0", (b"abc",))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_the_disk_does_not_take_or_that_is_gone_is_told(tmp_path, monkeypatch):
+    spool = Spool(tmp_path)
+    spool.write("1-0", (b"abc",))
+    spool.flush("1-0")
+    spool.flush_names()
+    assert spool.has("1-0") and not spool.has("2-0")
+    with pytest.raises(FileNotFoundError):
+        spool.flush("2-0")
+
+    def broken(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    for flush in (lambda: spool.flush("1-0"), spool.flush_names):
+        with pytest.raises(OSError, match="Input/output"):
+            flush()
 
 
 def test_a_short_write_is_continued(tmp_path, monkeypatch):
@@ -152,7 +176,7 @@ def test_parts_come_back_as_they_were_put_and_replace_each_other(tmp_path):
         journal.put(3, part)
     journal.put(3, Attempts(count=1))
     journal.put(4, order(seed=8))
-    journal.flush()
+    journal.commit()
     journal.close()
     journal = Journal(tmp_path / "journal")
     found = list(journal.parts())
@@ -166,16 +190,23 @@ def test_parts_come_back_as_they_were_put_and_replace_each_other(tmp_path):
     journal.close()
 
 
-def test_what_is_put_is_in_a_log_that_is_flushed_with_all_of_it(tmp_path):
+def test_what_is_put_is_kept_with_all_of_its_commit_and_on_the_disk_after_a_flush(tmp_path, monkeypatch):
+    flushed = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: flushed.append(str(Path(f"/proc/self/fd/{fd}").readlink())) or fsync(fd)
+    )
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
     journal.put(1, PARTS[1])
-    with sqlite3.connect(tmp_path / "journal") as other:  # as the next daemon would, after a kill
+    with closing(sqlite3.connect(tmp_path / "journal")) as other:  # as the next daemon would, after a kill
         assert other.execute("SELECT count(*) FROM part").fetchone() == (0,)
-        journal.flush()
+        journal.commit()
         assert other.execute("SELECT count(*) FROM part").fetchone() == (2,)
-    other.close()
-    assert journal._database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert flushed == []
+    journal.flush()
+    assert flushed == [str(tmp_path / "journal-wal")]
+    assert journal._database.execute("PRAGMA synchronous").fetchone() == (1,)
     assert journal._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     journal.close()
 
@@ -188,9 +219,90 @@ def test_its_log_has_grown_before_the_first_flush_and_is_used_from_its_beginning
         assert size > 1 << 20
         for key in range(1, 400):
             journal.put(key, PARTS[0])
-            journal.flush()
+            journal.commit()
+            journal.fold()
         assert log.stat().st_size == size
         journal.close()
+
+
+@pytest.mark.parametrize("longest_pages", [300, 1_000_000])
+def test_its_log_has_an_end_though_there_is_never_a_moment_without_a_change(
+    tmp_path, monkeypatch, longest_pages
+):
+    """A change that has begun while the log is folded keeps it from beginning anew, and there may always be one."""
+    monkeypatch.setattr("overpaint_backend.durability.journal._LONGEST_PAGES", longest_pages)
+    journal = Journal(tmp_path / "journal")
+    beside = Journal(tmp_path / "journal", beside=journal)
+    run = beside._run
+    keys = itertools.count(1)
+
+    def run_amid_a_change(statement, *values):
+        if "PASSIVE" not in statement:
+            return run(statement, *values)
+        journal.put(next(keys), PARTS[0])
+        outcome = run(statement, *values)
+        journal.commit()
+        return outcome
+
+    monkeypatch.setattr(beside, "_run", run_amid_a_change)
+    for _ in range(1000):
+        journal.put(next(keys), PARTS[0])
+        journal.commit()
+        beside.fold()
+    size = (tmp_path / "journal-wal").stat().st_size
+    assert size < 3 << 20 if longest_pages == 300 else size > 9 << 20, "without an end it is longer than that"
+    assert len(list(journal.parts())) > 1000
+    beside.close()
+    journal.close()
+
+
+def test_nobody_waits_for_a_reader_of_the_journal(tmp_path, monkeypatch):
+    """Such as who looks into it while the daemon runs."""
+    monkeypatch.setattr("overpaint_backend.durability.journal._LONGEST_PAGES", 10)
+    monkeypatch.setattr("overpaint_backend.durability.journal._FOLDING_S", 0.01)
+    journal = Journal(tmp_path / "journal")
+    with closing(sqlite3.connect(tmp_path / "journal")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM part").fetchone()
+        for key in range(1, 200):
+            journal.put(key, PARTS[0])
+            journal.commit()
+            journal.fold()
+    assert len(list(journal.parts())) == 199
+    journal.close()
+
+
+def test_two_threads_have_a_journal_each_and_a_flush_is_of_both(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    beside = Journal(tmp_path / "journal", beside=journal)
+
+    def change(which, keys):
+        for key in keys:
+            which.put(key, PARTS[0])
+            which.commit()
+
+    other = threading.Thread(target=change, args=(journal, range(1, 200)))
+    other.start()
+    change(beside, range(200, 400))
+    other.join()
+    beside.flush()
+    beside.fold()
+    assert [key for key, _ in journal.parts()] == list(range(1, 400))
+    beside.close()
+    journal.close()
+
+
+def test_a_job_is_reopened(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    for key in (1, 2):
+        for part in PARTS:
+            journal.put(key, part)
+    journal.reopen(1)
+    journal.commit()
+    ended = [key for key, part in journal.parts() if isinstance(part, Ended)]
+    assert ended == [2]
+    assert len(list(journal.parts())) == 2 * len(PARTS) - 1
+    journal.close()
 
 
 def test_what_was_taken_is_remembered_for_a_while_and_not_without_end(tmp_path):
@@ -216,23 +328,23 @@ def test_the_time_is_noted_and_replaced(tmp_path):
 def test_a_journal_without_room_keeps_what_it_has_and_says_that_it_is_full(tmp_path):
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
-    journal.flush()
+    journal.commit()
     journal._database.execute("VACUUM")  # what it has made room for at its start
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
     journal._database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(sqlite3.OperationalError) as full:
         for key in range(2, 1000):
             journal.put(key, PARTS[0])
-            journal.flush()
+            journal.commit()
     assert "is full" in explain(full.value, "/a/folder").message
     assert (1, PARTS[0]) in list(journal.parts())
     journal.close()
 
 
-def test_when_one_change_fails_none_of_those_that_share_its_flush_is_kept(tmp_path):
+def test_when_one_change_fails_none_of_those_that_share_its_commit_is_kept(tmp_path):
     journal = Journal(tmp_path / "journal")
     journal.put(1, PARTS[0])
-    journal.flush()
+    journal.commit()
     journal._database.execute("VACUUM")  # what it has made room for at its start
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
     journal._database.execute(f"PRAGMA max_page_count = {pages}")
@@ -243,10 +355,10 @@ def test_when_one_change_fails_none_of_those_that_share_its_flush_is_kept(tmp_pa
     with pytest.raises(sqlite3.OperationalError, match="before this one"):
         journal.forget(1, None)
     with pytest.raises(sqlite3.OperationalError, match="before this one"):
-        journal.flush()
+        journal.commit()
     assert list(journal.parts()) == [(1, PARTS[0])]
     journal.put(1, PARTS[1])
-    journal.flush()
+    journal.commit()
     assert list(journal.parts()) == [(1, PARTS[1]), (1, PARTS[0])]
     journal.close()
 
@@ -277,7 +389,7 @@ def test_a_flipped_byte_never_changes_what_a_part_says(tmp_path):
     for key in range(1, 20):
         for part in PARTS:
             journal.put(key, part)
-    journal.flush()
+    journal.commit()
     journal.close()
     whole = (tmp_path / "journal").read_bytes()
     chance = random.Random(20261126)
@@ -414,18 +526,49 @@ def test_a_flush_that_fails_is_the_failure_of_all_that_waited_for_it(archive):
     assert "Input/output" in heard[0].message
 
 
+def test_nothing_waits_for_slow_work_but_what_follows_from_it(archive):
+    heard, may_go_on = [], threading.Event()
+    archive.submit_slow(may_go_on.wait, lambda _: heard.append("slow"))
+    archive.submit(lambda: "kept", heard.append)
+    archive.hand_over()
+    archive.socket.setblocking(True)
+    assert archive.socket.recv(1)
+    archive.socket.setblocking(False)
+    archive.poll()
+    assert heard == ["kept"]
+    may_go_on.set()
+    assert archive.close(30)
+    assert heard == ["kept", "slow"]
+
+
 def test_what_nobody_waits_for_has_its_turn_however_much_else_there_is(archive, monkeypatch):
     """Else a daemon that is never at rest would never remove a file."""
     monkeypatch.setattr("overpaint_backend.durability.archive._LONGEST_S", -1.0)
     did, may_go_on = [], threading.Event()
-    archive.submit(may_go_on.wait)
-    archive.submit(lambda: did.append("first"))
+    archive.submit_slow(may_go_on.wait)
+    archive.submit_slow(lambda: did.append("first"))
     archive.submit_last(lambda: did.append("last"))
-    archive.submit(lambda: did.append("second"))
+    archive.submit_slow(lambda: did.append("second"))
+    archive.submit(may_go_on.set)
     archive.hand_over()
-    may_go_on.set()
     assert archive.close(30)
     assert did == ["first", "last", "second"]
+
+
+def test_what_nobody_waits_for_comes_after_what_was_submitted_before(archive):
+    """Files are removed after the commit that names them no more."""
+    did = []
+
+    def commit():
+        time.sleep(0.1)
+        did.append("commit")
+
+    archive.submit(lambda: did.append("forget"), None, commit)
+    archive.submit_last(lambda: did.append("remove"))
+    archive.submit(lambda: did.append("more"), None, commit)
+    archive.hand_over()
+    assert archive.close(30)
+    assert did == ["forget", "more", "commit", "remove"]
 
 
 def test_one_quiet_moment_is_enough_for_all_that_nobody_waits_for(archive, monkeypatch):
@@ -434,7 +577,7 @@ def test_one_quiet_moment_is_enough_for_all_that_nobody_waits_for(archive, monke
     wait = threading.Condition.wait
 
     def noted_wait(self, timeout=None):
-        if threading.current_thread().name == "archive" and timeout is not None:
+        if threading.current_thread().name == "archive-slow" and timeout is not None:
             pauses.append(timeout)
         return wait(self, timeout)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from overpaint_client.link import USERNAME, Link
@@ -133,12 +134,20 @@ class EditorClient:
         self._link.start()
         self._wait(lambda: self.welcome is not None)
 
-    def fill(self, picture: Picture, prompt: str = "") -> JobTimes:
-        """One job from its submit to its acknowledgement; afterwards the daemon has forgotten it."""
+    def fill(
+        self, picture: Picture, prompt: str = "", at_pixels: Callable[[], None] | None = None
+    ) -> JobTimes:
+        """One job from its submit to its acknowledgement; afterwards the daemon has forgotten it.
+
+        at_pixels: called when they are here and nothing else has been read since.
+        """
         message = picture.job(prompt)
         self._heard.clear()
         begun_at = time.perf_counter()
         self._link.perform(self._session.submit(message, picture.payload))
+        if at_pixels is not None:
+            self._wait(lambda: self._when(JobVariant) is not None)
+            at_pixels()
         self._wait(lambda: self._when(JobDone, JobFailed) is not None)
         for _, word, _ in self._heard:
             if isinstance(word, JobFailed):

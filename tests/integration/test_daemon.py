@@ -7,6 +7,7 @@ import dataclasses
 import os
 import signal
 import socket
+import sqlite3
 import stat
 
 import msgpack
@@ -587,12 +588,19 @@ def test_a_killed_daemon_loses_no_job_it_accepted(own_daemon, wait):
             assert {(e.message.variant, e.message.seed) for e in made} == {(0, seed)}
 
 
-def test_a_result_is_the_same_bytes_from_the_next_daemon_and_is_not_painted_again(own_daemon):
+@pytest.mark.parametrize("when", ["done", "kept"])
+def test_a_result_is_the_same_bytes_from_the_next_daemon_and_is_not_painted_again(own_daemon, when):
+    """when: the daemon is killed as soon as it has said so, or as soon as its journal has the last variant."""
     client = own_daemon.client("anna")
     client.submit("job", seed=5, variants=2)
-    first = {
-        e.message.variant: [bytes(f) for f in e.payload] for e in variants_of(client.receive_until(JobDone))
-    }
+    if when == "done":
+        told = client.receive_until(JobDone)
+    else:
+        told = client.receive_until(JobVariant) + client.receive_until(JobVariant)
+        with contextlib.closing(sqlite3.connect(own_daemon.state / "jobs" / "journal.sqlite")) as journal:
+            last = "SELECT 1 FROM part WHERE name = 'made-1'"
+            wait_until(lambda: journal.execute(last).fetchone(), "all is kept")
+    first = {e.message.variant: [bytes(f) for f in e.payload] for e in variants_of(told)}
     own_daemon.process.kill()
     own_daemon.process.wait()
     with DaemonProcess.start(own_daemon.folder) as daemon:

@@ -1,7 +1,11 @@
-"""The thread that waits for the disk, so that the daemon's loop does not have to.
+"""The threads that work with the disk, so that the daemon's loop does not have to wait for it.
 
-Work is done in the order it was given, and what follows from it is done in the same order on the loop's thread. Pieces of
-work that wait together and are made to last by the same flush share one: the disk takes as long for many as for one.
+What is written is first given to the system, which takes microseconds, and is safe then from the death of the daemon. That
+it outlives a power cut as well takes until the disk has it: milliseconds, or tenths of a second when others write. So there
+is a quick thread, which gives things to the system, and a slow one, which waits for the disk. Either does its work in the order it was given.
+
+What follows is done on the loop's thread. Pieces of work that wait together and end in the same call, be it a commit or a flush, share one:
+it takes as long for many as for one.
 """
 
 from __future__ import annotations
@@ -15,9 +19,10 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from overpaint_protocol.errors import CapacityError, DaemonError, OverpaintError
@@ -43,11 +48,18 @@ _log = logging.getLogger(__name__)
 class _Item:
     serial: int
     at_s: float
+    """Since when it could be done."""
     work: Callable[[], object]
     then: Callable[[object], None] | None = None
-    flush: Callable[[], None] | None = None
+    finish: Callable[[], None] | None = None
     is_long: bool = False
     is_last: bool = False
+    is_handing_on: bool = False
+    """It does not keep work before it and work behind it from finishing together, and comes after that."""
+
+
+_Done = tuple[_Item, object]
+"""What was done, and what came of it."""
 
 
 class DiskWork(Protocol):
@@ -57,15 +69,27 @@ class DiskWork(Protocol):
         self,
         work: Callable[[], _T],
         then: Then[_T] | None = None,
-        flush: Callable[[], None] | None = None,
+        finish: Callable[[], None] | None = None,
+        *,
+        is_long: bool = False,
+        pause_s: float = 0.0,
+    ) -> None:
+        """Do ``work`` after all that was submitted before, then ``finish``, then ``then``.
+
+        finish: called once for pieces of work that waited one behind the other and have the same; if it fails, all of them have
+        failed. is_long: what comes before does not wait for it. pause_s: begin only after so many seconds.
+        """
+        ...
+
+    def submit_slow(
+        self,
+        work: Callable[[], _T],
+        then: Then[_T] | None = None,
+        finish: Callable[[], None] | None = None,
         *,
         is_long: bool = False,
     ) -> None:
-        """Do ``work`` after all that was submitted before, then ``flush``, then ``then``.
-
-        flush: makes what ``work`` did last. Called once for pieces of work that waited one behind the other and have the same;
-        if it fails, all of them have failed. is_long: what comes before does not wait for it.
-        """
+        """Do the same with work that waits for the disk, after other work of that kind: no other waits for it."""
         ...
 
     def submit_last(self, work: Callable[[], object]) -> None:
@@ -74,58 +98,66 @@ class DiskWork(Protocol):
 
 
 class Archive:
-    """One thread that works, and a socket that tells the loop when there is something to hear of it.
+    """The two threads, and a socket that tells the loop when there is something to hear of them.
 
     Args:
         place: where the disk's files lie, for sentences.
     """
 
     def __init__(self, place: str) -> None:
-        self._place = place
         self._serials = itertools.count()
         self._new: list[_Item] = []
-        self._todo: deque[_Item] = deque()
-        self._last: deque[_Item] = deque()
-        self._is_quiet = False
-        self._is_ending = False
-        self._has_come = threading.Condition()
+        self._new_slow: list[_Item] = []
         self._done: deque[Callable[[], None]] = deque()
         self.socket, self._bell = socket.socketpair()
         for end in (self.socket, self._bell):
             end.setblocking(False)
-        self._thread = threading.Thread(target=self._work, name="archive", daemon=True)
-        self._thread.start()
+        self._slow = _Thread("archive-slow", place, self._tell)
+        self._quick = _Thread("archive", place, self._tell)
 
     def submit(
         self,
         work: Callable[[], _T],
         then: Then[_T] | None = None,
-        flush: Callable[[], None] | None = None,
+        finish: Callable[[], None] | None = None,
+        *,
+        is_long: bool = False,
+        pause_s: float = 0.0,
+    ) -> None:
+        """Do ``work`` from the next ``hand_over`` on, see DiskWork; ``then`` follows in ``poll``."""
+        self._new.append(self._item(work, then, finish, is_long=is_long, pause_s=pause_s))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
+
+    def submit_slow(
+        self,
+        work: Callable[[], _T],
+        then: Then[_T] | None = None,
+        finish: Callable[[], None] | None = None,
         *,
         is_long: bool = False,
     ) -> None:
-        """Do ``work`` on the thread from the next ``hand_over`` on, see DiskWork; ``then`` follows in ``poll``."""
-        self._new.append(_Item(next(self._serials), time.monotonic(), work, then, flush, is_long))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
+        """Do ``work`` from the next ``hand_over`` on, see DiskWork; ``then`` follows in ``poll``."""
+        self._new_slow.append(self._item(work, then, finish, is_long=is_long))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
 
     def submit_last(self, work: Callable[[], object]) -> None:
-        """Do ``work`` on the thread from the next ``hand_over`` on, see DiskWork."""
-        self._new.append(_Item(next(self._serials), time.monotonic(), work, is_last=True))
+        """Do ``work`` from the next ``hand_over`` on, see DiskWork."""
+        last = self._item(work, is_last=True)
+        # The quick thread hands it to the slow one when its turn has come.
+        self._new.append(
+            replace(last, work=partial(self._slow.take, [last]), is_last=False, is_handing_on=True)
+        )
 
     def hand_over(self) -> None:
-        """Let the thread begin with what was submitted.
+        """Let the threads begin with what was submitted.
 
-        Apart from submitting, so that the loop can first send what engines and clients wait for: both threads want Python's
-        lock, and what is handed over together can share a flush.
+        Apart from submitting, so that the loop can first send what engines and clients wait for: all threads want Python's
+        lock, and what is handed over together can share a commit.
         """
-        if not self._new:
-            return
-        with self._has_come:
-            had_last = bool(self._last)
-            for item in self._new:
-                (self._last if item.is_last else self._todo).append(item)
-            if not (had_last and all(item.is_last for item in self._new)):
-                self._has_come.notify()
-            self._new.clear()
+        if self._new:
+            self._quick.take(self._new)
+            self._new = []
+        if self._new_slow:
+            self._slow.take(self._new_slow)
+            self._new_slow = []
 
     def poll(self) -> None:
         """Do what follows from the work that is done; call it when ``socket`` is readable."""
@@ -138,16 +170,74 @@ class Archive:
     def close(self, timeout_s: float) -> bool:
         """Finish the work that was submitted, and what follows from it; returns whether all of it was done in time."""
         self.hand_over()
-        with self._has_come:
-            self._is_ending = True
-            self._has_come.notify()
-        self._thread.join(timeout_s)
+        deadline = time.monotonic() + timeout_s
+        is_done = self._quick.end(deadline) and self._slow.end(deadline)
         self.poll()
-        is_done = not self._thread.is_alive()
         if is_done:
             self.socket.close()
             self._bell.close()
         return is_done
+
+    def _item(
+        self,
+        work: Callable[[], object],
+        then: Callable[[object], None] | None = None,
+        finish: Callable[[], None] | None = None,
+        *,
+        is_long: bool = False,
+        is_last: bool = False,
+        pause_s: float = 0.0,
+    ) -> _Item:
+        return _Item(
+            next(self._serials),
+            time.monotonic() + pause_s,
+            work,
+            then,
+            finish,
+            is_long=is_long,
+            is_last=is_last,
+        )
+
+    def _tell(self, done: Sequence[_Done]) -> None:
+        """Have the loop go on with what is done."""
+        follows = [(item.then, outcome) for item, outcome in done if item.then is not None]
+        self._done.extend(partial(then, outcome) for then, outcome in follows)
+        if follows:
+            with suppress(OSError):  # full: the loop has not heard the bells before this one
+                self._bell.send(b"\0")
+
+
+class _Thread:
+    """One of the threads. tell: given what it has done, on the thread itself, in the order it was taken."""
+
+    def __init__(self, name: str, place: str, tell: Callable[[Sequence[_Done]], None]) -> None:
+        self._place = place
+        self._tell = tell
+        self._todo: deque[_Item] = deque()
+        self._last: deque[_Item] = deque()
+        self._is_quiet = False
+        self._is_ending = False
+        self._has_come = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def take(self, items: Sequence[_Item]) -> None:
+        """Do ``items`` as well."""
+        with self._has_come:
+            had_last = bool(self._last)
+            self._is_quiet = self._is_quiet and had_last
+            for item in items:
+                (self._last if item.is_last else self._todo).append(item)
+            if not (had_last and all(item.is_last for item in items)):
+                self._has_come.notify()
+
+    def end(self, deadline: float) -> bool:
+        """Finish what was taken; returns whether it was done by ``deadline``, of ``time.monotonic``."""
+        with self._has_come:
+            self._is_ending = True
+            self._has_come.notify()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while (item := self._next()) is not None:
@@ -162,7 +252,11 @@ class Archive:
                     return self._last.popleft()
                 if self._todo:
                     self._is_quiet = False
-                    return self._todo.popleft()
+                    pause_s = self._todo[0].at_s - time.monotonic()
+                    if pause_s <= 0.0 or self._is_ending:
+                        return self._todo.popleft()
+                    self._has_come.wait(pause_s)
+                    continue
                 if self._last and (self._is_quiet or self._is_ending):
                     return self._last.popleft()
                 if self._last:
@@ -177,25 +271,28 @@ class Archive:
         return is_next and time.monotonic() - last.at_s > _LONGEST_S
 
     def _do(self, item: _Item) -> None:
-        """Do ``item`` and what waits behind it for the same flush."""
+        """Do ``item`` and what waits behind it and finishes alike."""
+        finish = item.finish
         done = [(item, self._outcome(item.work))]
-        if item.flush is not None:
-            while len(done) < _MOST_TOGETHER and (more := self._next_for(item.flush)) is not None:
-                done.append((more, self._outcome(more.work)))
-            failure = self._outcome(item.flush)
+        if finish is not None:
+            passed: list[_Item] = []
+            while len(done) < _MOST_TOGETHER and (more := self._next_for(finish)) is not None:
+                if more.is_handing_on:
+                    passed.append(more)
+                else:
+                    done.append((more, self._outcome(more.work)))
+            failure = self._outcome(finish)
             if isinstance(failure, OverpaintError):
                 done = [(item, failure) for item, _ in done]
-        for item, outcome in done:
-            if item.then is not None:
-                self._done.append(lambda then=item.then, outcome=outcome: then(outcome))
-        if any(item.then is not None for item, _ in done):
-            with suppress(OSError):  # full: the loop has not heard the bells before this one
-                self._bell.send(b"\0")
+            done += [(item, self._outcome(item.work)) for item in passed]
+        self._tell(done)
 
-    def _next_for(self, flush: Callable[[], None]) -> _Item | None:
+    def _next_for(self, finish: Callable[[], None]) -> _Item | None:
         with self._has_come:
             following = self._todo[0] if self._todo else None
-            can_join = following is not None and following.flush == flush and not following.is_long
+            if following is None or following.is_long:
+                return None
+            can_join = following.finish == finish or following.is_handing_on
             return self._todo.popleft() if can_join else None
 
     def _outcome(self, work: Callable[[], object]) -> object:

@@ -1,7 +1,8 @@
 """The journal: one SQLite file with the parts of every kept job.
 
-Write-ahead log with ``synchronous=FULL``: what was put or forgotten before a ``flush`` is on the disk when it returns, all of it
-or nothing; many changes share one wait for the disk. SQLite notices a damaged page and
+Write-ahead log with ``synchronous=NORMAL``: what was put or forgotten before a ``commit`` is safe from the death of the daemon when
+it returns, all of it or nothing, without a wait for the disk. A ``flush`` makes all commits before it outlive a power cut, as
+``synchronous=FULL`` would with each; after a power cut the journal is what it was after some later commit. SQLite notices a damaged page and
 not a changed byte inside a value, so every row carries a digest of its key and body. Paths, prompts and ids stand only
 inside bodies.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -37,8 +39,13 @@ PRAGMA user_version = {_FORMAT};
 """
 
 _ROOM_BYTES = 1 << 20
-_CHECKPOINT_PAGES = 500
-"""The log's pages after which SQLite begins it anew: as many as have room in what ``_make_room`` has left of it."""
+_FOLD_COMMITS = 64
+"""After so many commits the log is folded into the file: they have room in what ``_make_room`` has left of it."""
+_LONGEST_PAGES = 4096
+"""A log that has grown to this, since no moment was without a change, is folded while changes wait."""
+_FOLDING_S = 1.0
+"""For which changes wait at most: somebody who reads the file may keep it from being folded."""
+_BUSY_S = 60.0
 
 _CLASSES: dict[str, type] = {"order": Order, "attempts": Attempts, "made": Made, "ended": Ended}
 
@@ -50,36 +57,52 @@ class JournalDamaged(Exception):
 
 
 class Journal:
-    """An open journal. One thread at a time may use it.
+    """An open journal. One thread at a time may use it; another has one of its own.
 
     Args:
         path: the file; made if it is missing.
+        beside: one that is open already, which has found the file in order. It is closed after this one.
 
     Raises:
         JournalDamaged: it cannot be trusted.
         sqlite3.Error, OSError: it cannot be opened, for want of room or permission.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    def __init__(self, path: Path, beside: Journal | None = None) -> None:
+        self._path = path
+        self._beside = beside
+        self._database = sqlite3.connect(path, _BUSY_S, check_same_thread=False, isolation_level=None)
         self._is_changed = False
+        self._commits = 0
+        self._folded_commits = 0
+        self._log: int | None = None
         try:
-            self._open()
+            self._set_up()
+            if beside is None:
+                self._open()
         except BaseException:
             self._database.close()
             raise
 
     def put(self, key: JobKey, part: Part) -> None:
-        """Keep a part of a job, in the place of an earlier one of its name, from the next ``flush`` on.
+        """Keep a part of a job, in the place of an earlier one of its name, from the next ``commit`` on.
 
         Raises:
-            sqlite3.Error: it is not kept, nor is anything else since the last ``flush``.
+            sqlite3.Error: it is not kept, nor is anything else since the last ``commit``.
         """
         name, body = _name(part), codec.pack(part)
         self._change("REPLACE INTO part VALUES (?, ?, ?, ?)", (key, name, body, _digest(key, name, body)))
 
+    def reopen(self, key: JobKey) -> None:
+        """Drop how a job ended, from the next ``commit`` on.
+
+        Raises:
+            sqlite3.Error: as for ``put``.
+        """
+        self._change("DELETE FROM part WHERE job = ? AND name = 'ended'", (key,))
+
     def forget(self, key: JobKey, taken: Taken | None) -> None:
-        """Drop all parts of a job and remember that it was taken if it was, both from the next ``flush`` on.
+        """Drop all parts of a job and remember that it was taken if it was, both from the next ``commit`` on.
 
         Raises:
             sqlite3.Error: as for ``put``.
@@ -91,8 +114,8 @@ class Journal:
             )
         self._change("DELETE FROM part WHERE job = ?", (key,))
 
-    def flush(self) -> None:
-        """Have all changes since the last call on the disk.
+    def commit(self) -> None:
+        """Keep all changes since the last call, whatever becomes of the daemon.
 
         Raises:
             sqlite3.Error: none of them is.
@@ -107,6 +130,37 @@ class Journal:
         except sqlite3.Error:
             self._take_back()
             raise
+        self._commits += 1
+
+    def flush(self) -> None:
+        """Have all that was committed on the disk, here and beside.
+
+        SQLite can do so as part of a commit only, which keeps other changes waiting meanwhile. What it does there is to flush the log.
+
+        Raises:
+            OSError: it may not be there.
+        """
+        if self._log is None:
+            self._log = os.open(self._path.with_name(f"{self._path.name}-wal"), os.O_RDWR)
+        os.fsync(self._log)
+
+    def fold(self) -> None:
+        """Begin the log anew, if it is time.
+
+        Raises:
+            sqlite3.Error: it goes on growing; nothing is lost.
+        """
+        commits = self._commits + (0 if self._beside is None else self._beside._commits)
+        if commits - self._folded_commits < _FOLD_COMMITS:
+            return
+        self._folded_commits = commits
+        _, pages, _ = self._run("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if pages > _LONGEST_PAGES:
+            self._run(f"PRAGMA busy_timeout = {round(_FOLDING_S * 1000)}").close()
+            try:
+                self._run("PRAGMA wal_checkpoint(FULL)").close()
+            finally:
+                self._run(f"PRAGMA busy_timeout = {round(_BUSY_S * 1000)}").close()
 
     def parts(self) -> Iterator[tuple[JobKey, Part | None]]:
         """Every part by job, with None for one that is damaged."""
@@ -147,15 +201,28 @@ class Journal:
 
     def close(self) -> None:
         """Fold the log into the file and let go of it."""
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
         self._database.close()
 
     # ------------------------------------------------------------ inside
 
-    def _open(self) -> None:
+    def _set_up(self) -> None:
         try:
             self._run("PRAGMA journal_mode = WAL").close()
-            self._run("PRAGMA synchronous = FULL").close()
+            self._run("PRAGMA synchronous = NORMAL").close()
+            self._run(
+                "PRAGMA wal_autocheckpoint = 0"
+            ).close()  # which would have changes wait for the disk; ``fold`` does it
             self._run("PRAGMA secure_delete = ON").close()  # what was taken leaves no prompt behind
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise JournalDamaged(str(error)) from error
+
+    def _open(self) -> None:
+        try:
             if self._run("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 raise JournalDamaged("its pages are not in order")
             (version,) = self._run("PRAGMA user_version").fetchone()
@@ -175,7 +242,6 @@ class Journal:
 
     def _make_room(self) -> None:
         """Let the log grow now: a flush takes two to four times as long whenever a file becomes longer by it."""
-        self._run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}").close()
         try:
             self._run("CREATE TABLE IF NOT EXISTS room (filler BLOB)")
             self._run("INSERT INTO room VALUES (zeroblob(?))", (_ROOM_BYTES,))
@@ -187,7 +253,7 @@ class Journal:
     def _run_all(self, statements: str) -> None:
         for statement in filter(str.strip, statements.split(";")):
             self._change(statement)
-        self.flush()
+        self.commit()
 
     def _change(self, statement: str, values: tuple[object, ...] = ()) -> None:
         if not self._is_changed:

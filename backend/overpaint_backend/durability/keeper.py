@@ -1,13 +1,17 @@
 """The keeper: what is on the disk of every job, and in which order it gets there.
 
 A job's pixels are written before the row that names them, and its rows are deleted before its pixels: whatever instant the
-daemon dies at, what the journal names is there. Nobody is told of a row before the journal is flushed, and what waits meanwhile shares
-the next flush. Files it does not name are swept away at the next start. The invariants of
-a job, also over restarts, follow from that:
+daemon dies at, what the journal names is there. Nobody is told of a row before it is committed. Files that the journal does not name
+are swept away at the next start. The invariants of a job, also over restarts, follow from that:
 
-* who was told ``accepted`` has the job on the disk; who was told ``done`` has its results there;
+* who was told ``accepted`` has the job kept, and who was told ``done`` its results;
 * an end is written once, so that no job ends in two ways;
 * what was acknowledged never comes back.
+
+Orders outlive a power cut as well: nobody is told ``accepted`` before the disk has them. All else follows from an order and
+can be made again, the same picture from the same seed. So nobody waits for the disk to have that. Results that lie there for
+a moment are made to last, and only then the order goes. A power cut before that is a step back: a job that was cancelled or
+acknowledged within the last second or two may be there again.
 """
 
 from __future__ import annotations
@@ -16,14 +20,16 @@ import itertools
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from overpaint_backend.jobs.model import JobKey
 from overpaint_protocol.errors import CapacityError, ImageError, OverpaintError
-from overpaint_protocol.messages import JobId, JobVariant, SessionId
+from overpaint_protocol.messages import JobId, JobState, JobVariant, SessionId
 from overpaint_protocol.pixels import Bytes
 
 from .archive import DiskWork, Then, explain
@@ -37,6 +43,15 @@ __all__ = ["MAX_TAKEN", "Keeper", "KeptJob", "Payload", "set_aside"]
 MAX_TAKEN = 10_000
 """Acknowledged jobs remembered, so that a late copy of a ``job.submit`` is not done again."""
 
+_LONG_BYTES = 1 << 20
+"""Whoever waits for a commit or a flush does not wait for more pixels than that of somebody else's."""
+_TRAVEL_BYTES_S = 512 << 20
+_LONGEST_PAUSE_S = 0.05
+"""A result is on its way to the editor when it comes here, which takes two processors. Kept after that, it arrives a tenth sooner
+where there are no more than these."""
+_SETTLE_S = 1.0
+"""Results that nobody has taken for so long are made to last. Most are taken sooner, and cost the disk nothing."""
+
 _DAMAGED = "damaged-"
 _JOURNAL = "journal.sqlite"
 _SPOOL = "pixels"
@@ -44,7 +59,6 @@ _SPOOL = "pixels"
 Payload = tuple[Bytes, ...]
 
 _T = TypeVar("_T")
-_Written = TypeVar("_Written", Order, Made)
 
 _log = logging.getLogger(__name__)
 
@@ -80,10 +94,15 @@ class Keeper:
         self._wall = wall
         self._spool = Spool(folder / _SPOOL)
         self._journal: Journal | None = None
-        # Files that the journal names once it is flushed, those that it names no more then, and those it has ceased to name.
+        self._slow_journal: Journal | None = None
+        # Files that the journal names once it is committed, those that it names no more then, and those it has ceased to name.
         self._unnamed: list[str] = []
         self._doomed: list[str] = []
-        self._free: list[str] = []
+        self._free: deque[str] = deque()
+        self._new_orders: list[tuple[JobKey, Order]] = []
+        """On the disk, but not in the journal."""
+        self._unsettled: dict[JobKey, tuple[float, int]] = {}
+        """Ended jobs whose results may not outlive a power cut: since when, and how many there are."""
         self._time = KeptTime(None, wall(), 0.0)
         self._taken: dict[tuple[str, SessionId, JobId], None] = {}
 
@@ -96,14 +115,16 @@ class Keeper:
         why, and nothing will be kept.
         """
         try:
-            journal = self._open_journal()
+            journal = self._find_journal()
             self._journal = journal
             self._time = KeptTime(journal.time, self._wall(), now)
             self._taken = {
                 (taken.principal, taken.session_id, taken.job_id): None for taken in journal.taken()
             }
             jobs = _assemble(journal)
-            stray = self._spool.sweep({name for job in jobs for name in _files(job)})
+            self._slow_journal = Journal(self._folder / _JOURNAL, beside=journal)
+            self._step_back(journal, jobs, now)
+            stray = self._spool.sweep({name for job in jobs for name in _files(job, self._unsettled)})
         except (OSError, sqlite3.Error) as error:
             self.problem = explain(error, str(self._folder))
             _log.error("no jobs can be kept: %s", self.problem.message)
@@ -122,40 +143,69 @@ class Keeper:
 
     def close(self) -> None:
         """Let go of the journal, when the disk's work is done."""
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
+        for journal in (self._slow_journal, self._journal):
+            if journal is not None:
+                journal.close()
+        self._journal = self._slow_journal = None
 
     # ------------------------------------------------------------ a job's life
 
     def accept(
         self, key: JobKey, order: Callable[[Pixels], Order], payload: Payload, then: Then[Order]
     ) -> None:
-        """Keep a new job. order: makes it, once its pixels are written."""
-        self._put(key, payload, None, order, then)
+        """Keep a new job. order: makes it, once its pixels are written. ``then`` follows when it outlives a power cut."""
+
+        def work() -> Order:
+            if self._slow_journal is None:
+                raise self._closed()
+            written = order(self._spool.write_through(_file(key, None), payload))
+            self._new_orders.append((key, written))
+            return written
+
+        self._disk.submit_slow(work, then, self._keep_orders, is_long=_is_long(payload))
 
     def add(self, key: JobKey, variant: JobVariant, payload: Payload, then: Then[Made]) -> None:
         """Keep a variant; ``then`` is given what the journal has of it."""
+        file = _file(key, variant.variant)
 
-        def made(pixels: Pixels) -> Made:
-            return Made(variant=variant, pixels=pixels)
+        def work(journal: Journal) -> Made:
+            made = Made(variant=variant, pixels=self._spool.write(file, payload))
+            self._unnamed.append(file)
+            journal.put(key, made)
+            return made
 
-        self._put(key, payload, variant.variant, made, then)
+        pause_s = min(sum(map(len, payload)) / _TRAVEL_BYTES_S, _LONGEST_PAUSE_S)
+        self._do(work, then, is_long=_is_long(payload), pause_s=pause_s)
 
     def note_attempts(self, key: JobKey, count: int) -> None:
         """Keep how often a job was begun."""
         self._do(lambda journal: journal.put(key, Attempts(count=count)))
 
-    def end(self, key: JobKey, ended: Ended, then: Then[None]) -> None:
-        """Keep how a job ended; its pictures are not needed any more."""
-        self._do_and_remove(lambda journal: journal.put(key, ended), [_file(key, None)], then)
+    def end(self, key: JobKey, ended: Ended, variants: int, now: float, then: Then[None]) -> None:
+        """Keep how a job with ``variants`` variants ended."""
+        self._unsettled[key] = now, variants
+        self._do(lambda journal: journal.put(key, ended), then)
 
     def forget(self, key: JobKey, variants: int, taken: Taken | None, then: Then[None]) -> None:
         """Drop a job with ``variants`` variants; ``taken`` if its client has acknowledged it."""
         if taken is not None:
             self._remember(taken)
-        files = [_file(key, None), *(_file(key, index) for index in range(variants))]
-        self._do_and_remove(lambda journal: journal.forget(key, taken), files, then)
+        self._unsettled.pop(key, None)
+        files = [_file(key, None), *_result_files(key, variants)]
+
+        def work(journal: Journal) -> None:
+            journal.forget(key, taken)
+            self._doomed += files
+
+        self._do(work, then)
+        self._disk.submit_last(self._remove_free)
+
+    def settle(self, now: float) -> None:
+        """Make last what has not been taken for a moment; call it every second or so."""
+        for key, (ended_at, variants) in list(self._unsettled.items()):
+            if now - ended_at >= _SETTLE_S:
+                del self._unsettled[key]
+                self._disk.submit_last(partial(self._settle, key, variants))
 
     def read(self, key: JobKey, made: Sequence[Made], then: Then[list[Payload | None]]) -> None:
         """Read variants; ``then`` is given their pixels, None for those that are damaged."""
@@ -170,8 +220,12 @@ class Keeper:
         self._disk.submit(lambda: [look(one) for one in made], then)
 
     def sync(self, then: Callable[[], None]) -> None:
-        """Have ``then`` follow after everything that was asked for so far."""
+        """Have ``then`` follow after everything that was asked for so far, but for orders that are not yet kept."""
         self._disk.submit(lambda: None, lambda _: then())
+
+    def sync_orders(self, then: Callable[[], None]) -> None:
+        """Have ``then`` follow after all orders that were to be kept so far."""
+        self._disk.submit_slow(lambda: None, lambda _: then())
 
     # ------------------------------------------------------------ time, and what was taken
 
@@ -200,13 +254,36 @@ class Keeper:
 
     # ------------------------------------------------------------ inside
 
-    def _open_journal(self) -> Journal:
+    def _find_journal(self) -> Journal:
         try:
             return self._begin()
         except JournalDamaged as damage:
             aside = self._set_aside()
             _log.error("the journal of jobs is damaged (%s). It was set aside: %s", damage, aside)
             return self._begin()
+
+    def _step_back(self, journal: Journal, jobs: Sequence[KeptJob], now: float) -> None:
+        """Undo the end of jobs whose results a power cut has taken. Until they were made to last, their orders have stayed."""
+        for job in jobs:
+            if job.ended is None or not self._spool.has(_file(job.key, None)):
+                continue
+            self._unsettled[job.key] = now, len(job.made)
+            if job.ended.state is not JobState.DONE:
+                continue
+            whole = [one for one in job.made if self._is_whole(job.key, one)]
+            if len(whole) < job.order.request.variants:
+                _log.warning("job %d is done again: its results did not reach the disk", job.key)
+                del self._unsettled[job.key]
+                job.ended = None
+                journal.reopen(job.key)
+        journal.commit()
+
+    def _is_whole(self, key: JobKey, made: Made) -> bool:
+        try:
+            self.load(key, made.pixels, made.variant.variant)
+        except ImageError:
+            return False
+        return True
 
     def _begin(self) -> Journal:
         for folder in (self._folder, self._folder / _SPOOL):
@@ -225,58 +302,72 @@ class Keeper:
         aside = next(path for name in names if not (path := self._folder.with_name(name)).exists())
         return self._folder.rename(aside)
 
-    def _put(
-        self,
-        key: JobKey,
-        payload: Payload,
-        variant: int | None,
-        part: Callable[[Pixels], _Written],
-        then: Then[_Written],
-    ) -> None:
-        file = _file(key, variant)
-
-        def work(journal: Journal) -> _Written:
-            written = part(self._spool.write(file, payload))
-            self._unnamed.append(file)
-            journal.put(key, written)
-            return written
-
-        self._do(work, then, is_long=True)
-
     def _do(
-        self, work: Callable[[Journal], _T], then: Then[_T] | None = None, *, is_long: bool = False
+        self,
+        work: Callable[[Journal], _T],
+        then: Then[_T] | None = None,
+        *,
+        is_long: bool = False,
+        pause_s: float = 0.0,
     ) -> None:
         def at_the_disk() -> _T:
             if self._journal is None:
-                raise self.problem or CapacityError("The daemon has closed its files. Start it again.")
+                raise self._closed()
             return work(self._journal)
 
-        self._disk.submit(at_the_disk, then, self._flush, is_long=is_long)
+        self._disk.submit(at_the_disk, then, self._commit, is_long=is_long, pause_s=pause_s)
 
-    def _flush(self) -> None:
+    def _closed(self) -> OverpaintError:
+        return self.problem or CapacityError("The daemon has closed its files. Start it again.")
+
+    def _commit(self) -> None:
         unnamed, self._unnamed = self._unnamed, []
         doomed, self._doomed = self._doomed, []
         try:
             if self._journal is not None:
-                self._journal.flush()
+                self._journal.commit()
         except sqlite3.Error:
             self._spool.remove(unnamed)
             raise
         self._free += doomed
 
-    def _do_and_remove(self, work: Callable[[Journal], None], files: list[str], then: Then[None]) -> None:
-        """Have ``then`` follow upon ``work`` and not upon the removal of ``files``, which takes long for large ones."""
+    # What follows is done on the thread on which nobody waits but for the disk.
 
-        def at_the_disk(journal: Journal) -> None:
-            work(journal)
-            self._doomed += files
+    def _keep_orders(self) -> None:
+        orders, self._new_orders = self._new_orders, []
+        try:
+            self._flush(orders)
+        except (OSError, sqlite3.Error):
+            self._spool.remove([_file(key, None) for key, _ in orders])
+            raise
 
-        self._do(at_the_disk, then)
-        self._disk.submit_last(self._remove_free)
+    def _flush(self, orders: Sequence[tuple[JobKey, Order]] = ()) -> None:
+        """Have all that is known outlive a power cut, and ``orders`` known."""
+        if self._slow_journal is None:
+            raise self._closed()
+        self._spool.flush_names()
+        for key, order in orders:
+            self._slow_journal.put(key, order)
+        self._slow_journal.commit()
+        self._slow_journal.flush()
+
+    def _settle(self, key: JobKey, variants: int) -> None:
+        """Have the results of an ended job outlive a power cut. From then on its order is not needed."""
+        try:
+            for file in _result_files(key, variants):
+                self._spool.flush(file)
+        except FileNotFoundError:
+            return  # was taken meanwhile, or never found room
+        self._flush()
+        self._spool.remove([_file(key, None)])
 
     def _remove_free(self) -> None:
-        free, self._free = self._free, []
-        self._spool.remove(free)
+        """Remove what the journal names no more: if a power cut could still take that back, the files have to stay."""
+        free = [self._free.popleft() for _ in range(len(self._free))]
+        if free and self._slow_journal is not None:
+            self._slow_journal.flush()
+            self._spool.remove(free)
+            self._slow_journal.fold()
 
     def _remember(self, taken: Taken) -> None:
         self._taken[taken.principal, taken.session_id, taken.job_id] = None
@@ -300,7 +391,7 @@ def _assemble(journal: Journal) -> list[KeptJob]:
             parts.setdefault(key, []).append(part)
     for key in parts.keys() - jobs.keys():
         journal.forget(key, None)
-    journal.flush()
+    journal.commit()
     for key, job in jobs.items():
         made: dict[int, Made] = {}
         for part in parts.get(key, ()):
@@ -322,6 +413,15 @@ def _file(key: JobKey, variant: int | None) -> str:
     return f"{key}-order" if variant is None else f"{key}-{variant}"
 
 
-def _files(job: KeptJob) -> list[str]:
-    order = [_file(job.key, None)] if job.ended is None else []
+def _is_long(payload: Payload) -> bool:
+    return sum(map(len, payload)) > _LONG_BYTES
+
+
+def _result_files(key: JobKey, variants: int) -> list[str]:
+    return [_file(key, index) for index in range(variants)]
+
+
+def _files(job: KeptJob, unsettled: Collection[JobKey]) -> list[str]:
+    is_needed = job.ended is None or job.key in unsettled
+    order = [_file(job.key, None)] if is_needed else []
     return [*order, *(_file(job.key, made.variant.variant) for made in job.made)]

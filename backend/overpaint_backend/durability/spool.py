@@ -1,14 +1,16 @@
-"""Files of pixels: on the disk before anything names them, and never handed out damaged.
+"""Files of pixels: never handed out damaged.
+
+``write`` gives a file to the system, and it is safe then from the death of the daemon; it outlives a power cut as well after ``flush`` and
+``flush_names``. Most results are taken within a second and removed before the disk has seen anything of them. What has to last
+at once is written past the system's cache where it knows how (``write_through``): copying it into the cache and out of it took the
+processor time that others wait for.
 
 A file counts from the moment the journal names it, which is after ``write`` has returned; one that a crash cut short is named
 by nobody and swept away at the next start. What is read is held against the checksums that the journal has of it: a CRC-32
-of each frame, which finds every flip of up to three bits and all but one in 4 billion of other damage. They are no protection
+of each frame, which finds every flip of up to three bits and all but one in 4 billion of other damage, and a file that a power cut
+has left without its contents. They are no protection
 against a forger, who could write the journal as well; the folder is its owner's alone. A cryptographic digest took as long as
 writing and flushing together, and so did zlib's CRC-32; libdeflate's takes a tenth of that.
-
-Files are written past the system's cache where it knows how: they are read again only when an editor comes back for them,
-and copying them into the cache and out of it took the processor three to fifteen times as long as a copy into a buffer that the
-disk takes them from.
 """
 
 from __future__ import annotations
@@ -30,11 +32,9 @@ from .orders import Pixels
 
 __all__ = ["Spool", "sync_folder"]
 
-_FLUSH_BYTES = 4 << 20
-"""The disk begins to work when it has this much; it is done soon after the last byte then, and not long after."""
-_STAGE_BYTES = 2 << 20
 _PIECE_BYTES = 256 << 10
-"""What is copied is still at hand in the processor's own cache when its checksum is taken, which then costs next to nothing."""
+"""What is written is still at hand in the processor's own cache when its checksum is taken, which then costs next to nothing."""
+_STAGE_BYTES = 2 << 20
 _BLOCK_BYTES = 4096
 """What is written past the cache begins and ends at multiples of this, in memory and in the file: no disk's blocks are larger."""
 
@@ -51,25 +51,54 @@ class Spool:
         self._stage: mmap.mmap | None = None
 
     def write(self, name: str, frames: Sequence[Bytes]) -> Pixels:
-        """Keep ``frames`` as ``name``; they are on the disk when this returns.
+        """Keep ``frames`` as ``name``; whatever becomes of the daemon, they are there when this returns.
 
         Raises:
             OSError: they are not, and nothing of them is left.
         """
-        path = self._folder / name
-        try:
-            checksums = self._write_uncached(path, frames)
-            if checksums is None:
-                with _created(path) as descriptor:
-                    _write_all(descriptor, frames)
-                    os.fsync(descriptor)
-                checksums = [_crc32(frame) for frame in frames]
-            sync_folder(self._folder)
-        except OSError:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-            raise
+        with self._created(name) as descriptor:
+            checksums = tuple(_write(descriptor, frame) for frame in frames)
+        return Pixels(frames=tuple(len(frame) for frame in frames), checksums=checksums)
+
+    def write_through(self, name: str, frames: Sequence[Bytes]) -> Pixels:
+        """Keep ``frames`` as ``name``; the disk has them when this returns, and their name after ``flush_names``.
+
+        One thread at a time may write so.
+
+        Raises:
+            OSError: it has not, and nothing of them is left.
+        """
+        checksums = self._write_uncached(name, frames)
+        if checksums is None:
+            with self._created(name) as descriptor:
+                checksums = [_write(descriptor, frame) for frame in frames]
+                os.fsync(descriptor)
         return Pixels(frames=tuple(len(frame) for frame in frames), checksums=tuple(checksums))
+
+    def flush(self, name: str) -> None:
+        """Have the contents of a file on the disk.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: they may not be there.
+        """
+        descriptor = os.open(self._folder / name, os.O_RDWR)  # Windows flushes only what could be written
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def flush_names(self) -> None:
+        """Have the names of all files on the disk.
+
+        Raises:
+            OSError: they may not be there.
+        """
+        sync_folder(self._folder)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name, whole or not."""
+        return (self._folder / name).exists()
 
     def read(self, name: str, pixels: Pixels) -> tuple[Bytes, ...]:
         """The frames that were written as ``name``.
@@ -98,7 +127,13 @@ class Spool:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink(missing_ok=True)
 
-    def _write_uncached(self, path: Path, frames: Sequence[Bytes]) -> list[int] | None:
+    def sweep(self, wanted: Collection[str]) -> int:
+        """Remove every file but those named, as a crash between two steps leaves them; returns how many there were."""
+        stray = {path.name for path in self._folder.iterdir()} - set(wanted)
+        self.remove(stray)
+        return len(stray)
+
+    def _write_uncached(self, name: str, frames: Sequence[Bytes]) -> list[int] | None:
         """Write a file past the system's cache; returns the checksums of its frames, None if that cannot be done here."""
         flag = getattr(os, "O_DIRECT", 0)
         if not flag:
@@ -106,7 +141,7 @@ class Spool:
         if self._stage is None:
             self._stage = mmap.mmap(-1, _STAGE_BYTES)
         try:
-            with _created(path, flag) as descriptor:
+            with self._created(name, flag) as descriptor:
                 checksums = _write_staged(descriptor, frames, self._stage)
                 if checksums is None:
                     return None
@@ -119,11 +154,21 @@ class Spool:
             return None  # a file system without that way, or with blocks of its own size
         return checksums
 
-    def sweep(self, wanted: Collection[str]) -> int:
-        """Remove every file but those named, as a crash between two steps leaves them; returns how many there were."""
-        stray = {path.name for path in self._folder.iterdir()} - set(wanted)
-        self.remove(stray)
-        return len(stray)
+    @contextlib.contextmanager
+    def _created(self, name: str, flags: int = 0) -> Iterator[int]:
+        """A new file to write to, of which nothing is left if that fails."""
+        path = self._folder / name
+        flags |= os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+        try:
+            descriptor = os.open(path, flags, 0o600)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -142,15 +187,16 @@ def _crc32(data: Bytes, before: int = 0) -> int:
     return deflate_crc32(data, before)  # pyright: ignore[reportArgumentType] - it takes any buffer
 
 
-@contextlib.contextmanager
-def _created(path: Path, flags: int = 0) -> Iterator[int]:
-    descriptor = os.open(
-        path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0) | flags, 0o600
-    )
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def _write(descriptor: int, frame: Bytes) -> int:
+    """Write ``frame`` behind what is there; returns its checksum."""
+    left, checksum = memoryview(frame).cast("B"), 0
+    while left:
+        piece = left[:_PIECE_BYTES]
+        checksum = _crc32(piece, checksum)
+        left = left[len(piece) :]
+        while piece:
+            piece = piece[os.write(descriptor, piece) :]
+    return checksum
 
 
 def _write_staged(descriptor: int, frames: Sequence[Bytes], stage: mmap.mmap) -> list[int] | None:
@@ -178,30 +224,6 @@ def _write_staged(descriptor: int, frames: Sequence[Bytes], stage: mmap.mmap) ->
         if length and os.write(descriptor, room[:length]) < length:
             return None
     return checksums
-
-
-def _write_all(descriptor: int, frames: Sequence[Bytes]) -> None:
-    """Write ``frames`` and have the disk begin with them meanwhile."""
-    end = begun = 0
-    for frame in frames:
-        left = memoryview(frame).cast("B")
-        end += len(left)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        if end - begun >= _FLUSH_BYTES:
-            _begin_flush(descriptor, begun, end - begun)
-            begun = end
-
-
-def _begin_flush(descriptor: int, start: int, length: int) -> None:
-    """Where the system knows how, have it write that part out without waiting for it.
-
-    Linux does so before it drops pages that are said not to be needed, and these are not: they are read again only when an
-    editor comes back for them.
-    """
-    if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):  # a hint; fsync has the last word
-            os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_DONTNEED)
 
 
 def _damaged(detail: str) -> ImageError:

@@ -130,14 +130,14 @@ def _submit_again(service: Service, connection: Connection, envelope: Envelope, 
         service.replay(job, connection, envelope, now)
 
     # The connection it first came on may be gone, with all that is said there.
-    service.keeping.sync(kept)
+    service.keeping.sync_job(job, kept)
 
 
 def _cancel(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:
     job = _job(_session(connection), _message(envelope, CancelJob).job_id)
     service.cancel(job, now)
     cancelled = JobCancelled(job_id=job.request.job_id, state=job.state, replaced_by=job.replaced_by)
-    service.keeping.sync(lambda: service.reply(connection, cancelled, envelope))
+    service.keeping.sync_job(job, lambda: service.reply(connection, cancelled, envelope))
 
 
 def _fetch(service: Service, connection: Connection, envelope: Envelope, now: float) -> None:

@@ -1,13 +1,14 @@
 """What of the jobs is on the disk: between the daemon's records of them and the keeper's.
 
-Nothing here waits. A client hears ``accepted``, ``cancelled``, ``acked`` and how a job ended once the disk has it; pixels are
-sent at once, and leave the memory when the job has ended and the disk has them all.
+Nothing here waits. A client hears ``accepted``, ``cancelled``, ``acked`` and how a job ended once that is kept, and nothing but pixels
+before ``accepted``; pixels are sent at once, and leave the memory when the job has ended and all of them are kept.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.durability.keeper import Keeper, KeptJob
@@ -44,6 +45,8 @@ class Keeping:
         self._keeper = keeper
         self._settings = settings
         self._made: dict[JobKey, dict[int, Made]] = {}
+        self._after_acceptance: dict[JobKey, list[Callable[[], None]]] = {}
+        """What waits for a job to be kept, by jobs that are not yet."""
         self._looked_at = self._noted_at = now
 
     # ------------------------------------------------------------ a daemon begins
@@ -66,13 +69,13 @@ class Keeping:
             is_accepted=True,
             results=[Result(made.variant, None, made.pixels.byte_length) for made in kept.made],
         )
-        self._made[job.key] = {made.variant.variant: made for made in kept.made}
         if kept.ended is not None:
             self._restore_end(job, kept.ended)
-        elif len(job.results) == order.request.variants:
-            job.end(JobState.DONE)  # all was made, only the word of it was lost
         else:
             self._load(job, order, kept.made)
+            if job.is_made and not job.state.is_final:
+                job.end(JobState.DONE)  # all was made, only the word of it was lost
+        self._made[job.key] = {made.variant.variant: made for made in kept.made[: len(job.results)]}
         if job.state.is_final and kept.ended is None:
             self.ended(job, now, lambda: None)
         return job
@@ -85,14 +88,20 @@ class Keeping:
             job.end(JobState.FAILED, _damaged_result())
 
     def _load(self, job: Job, order: Order, made: Iterable[Made]) -> None:
-        """Have what a run needs in memory again."""
+        """Have what a run needs in memory again. Variants that are damaged are made again."""
         try:
             job.payload = self._keeper.load(job.key, order.pixels)
-            for result, one in zip(job.results, made, strict=True):
-                result.payload = self._keeper.load(job.key, one.pixels, one.variant.variant)
         except ImageError as damage:
             _log.warning("job %d cannot go on: %s", job.key, damage.detail)
             job.end(JobState.FAILED, damage)
+            return
+        for index, one in enumerate(made):
+            try:
+                job.results[index].payload = self._keeper.load(job.key, one.pixels, one.variant.variant)
+            except ImageError as damage:
+                _log.warning("job %d makes variant %d again: %s", job.key, index + 1, damage.detail)
+                del job.results[index:]
+                break
 
     # ------------------------------------------------------------ a job's life
 
@@ -113,7 +122,10 @@ class Keeping:
 
         def kept(outcome: Order | OverpaintError) -> None:
             then(outcome if isinstance(outcome, OverpaintError) else None)
+            for follow in self._after_acceptance.pop(job.key):
+                follow()
 
+        self._after_acceptance[job.key] = []
         self._keeper.accept(job.key, order, job.payload, kept)
 
     def note_attempts(self, job: Job, count: int) -> None:
@@ -145,23 +157,35 @@ class Keeping:
         )
 
         def kept(outcome: OverpaintError | None) -> None:
-            then()
+            self._when_accepted(job, then)
             if outcome is None:
                 made = self._made.get(job.key, {})
                 for result in job.results:
                     if result.message.variant in made:
                         result.payload = None
 
-        self._keeper.end(job.key, ended, kept)
+        self._keeper.end(job.key, ended, len(job.results), now, kept)
 
     def acknowledge(self, job: Job, now: float, then: Callable[[OverpaintError | None], None]) -> None:
         """Drop a job whose client has taken or refused its results; it will not be done again."""
         taken = Taken(job.principal, job.session_id, job.request.job_id, self._keeper.time_s(now))
-        self._keeper.forget(job.key, job.request.variants, taken, then)
+        self._when_accepted(job, lambda: self._keeper.forget(job.key, job.request.variants, taken, then))
+
+    def _when_accepted(self, job: Job, then: Callable[[], None]) -> None:
+        """Have ``then`` follow; if the job's order is not yet kept, after that, and after its client has been told.
+
+        So no end is told before the acceptance, and nothing is forgotten before it is there.
+        """
+        waiting = self._after_acceptance.get(job.key)
+        if waiting is None:
+            then()
+        else:
+            waiting.append(then)
 
     def drop(self, job: Job) -> None:
         """Drop a job that nobody will ask for."""
-        self._keeper.forget(job.key, job.request.variants, None, lambda _: None)
+        forget = partial(self._keeper.forget, job.key, job.request.variants, None, lambda _: None)
+        self._when_accepted(job, forget)
 
     def was_taken(self, session: Session, job_id: JobId) -> bool:
         """Whether that job was acknowledged before."""
@@ -176,11 +200,15 @@ class Keeping:
         self._made.pop(job.key, None)
 
     def sync(self, then: Callable[[], None]) -> None:
-        """Have ``then`` follow once the disk has all that is known now."""
-        self._keeper.sync(then)
+        """Have ``then`` follow once all that is known now is kept, and told if somebody waits for that."""
+        self._keeper.sync(lambda: self._keeper.sync_orders(then))
+
+    def sync_job(self, job: Job, then: Callable[[], None]) -> None:
+        """Have ``then`` follow once all that is known now of the job is kept, and told if somebody waits for that."""
+        self._keeper.sync(lambda: self._when_accepted(job, then))
 
     def replay(self, job: Job, now: float, then: Callable[[Replay], None]) -> None:
-        """All that is known of the job, once it is on the disk: as ``Job.replay``, with the pixels read again."""
+        """All that is known of the job, once it is kept: as ``Job.replay``, with the pixels read again."""
 
         def look() -> None:
             made = self._made.get(job.key, {})
@@ -205,9 +233,13 @@ class Keeping:
 
             self._keeper.read(job.key, [made[result.message.variant] for result in absent], read)
 
-        self._keeper.sync(look)
+        self.sync_job(job, look)
 
     # ------------------------------------------------------------ time
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self._keeper.settle(now)
 
     def expired(self, sessions: Iterable[Session], now: float) -> list[Job]:
         """The jobs whose time is over; looks at them every few seconds only."""

@@ -200,6 +200,7 @@ class Service:
     def tick(self, now: float) -> None:
         """Time has passed; call at least every 100 ms."""
         self._queue.tick(now)
+        self.keeping.tick(now)
         if now - self._recipes_seen_at >= self.settings.recipes_look_s:
             self._recipes_seen_at = now
             self._look_for_recipes()
