@@ -148,7 +148,7 @@ def measure_uploads(folder: Path, rounds: int, say: Say) -> list[Verdict]:
 def measure_cancel(folder: Path, rounds: int, say: Say) -> list[Verdict]:
     """P13: until a cancel is confirmed, and until the engine has stopped and the next job runs.
 
-    A confirmation is on the disk before it is sent, so the disk decides; beside it stands a daemon whose state folder is in
+    A confirmation is in the journal before it is sent, and waits for no flush; beside it stands a daemon whose state folder is in
     memory, which shows the daemon's own share.
     """
     note = machine_note(folder)

@@ -77,8 +77,8 @@ class KeptJob:
 class Keeper:
     """The jobs on the disk.
 
-    Every method but ``open``, ``load`` and ``close`` returns at once; ``then`` follows, in the order of the calls, with what
-    was kept or why the disk did not take it.
+    Every method but ``open``, ``load`` and ``close`` returns at once; ``then`` follows with what was kept or why the disk did not take
+    it: for orders in the order of the calls, and for all else, which does not wait for orders.
 
     Args:
         folder: where everything lies; made if it is missing. Its parent exists and is ours alone.
@@ -360,6 +360,7 @@ class Keeper:
             return  # was taken meanwhile, or never found room
         self._flush()
         self._spool.remove([_file(key, None)])
+        self._fold()
 
     def _remove_free(self) -> None:
         """Remove what the journal names no more: if a power cut could still take that back, the files have to stay."""
@@ -367,6 +368,10 @@ class Keeper:
         if free and self._slow_journal is not None:
             self._slow_journal.flush()
             self._spool.remove(free)
+            self._fold()
+
+    def _fold(self) -> None:
+        if self._slow_journal is not None:
             self._slow_journal.fold()
 
     def _remember(self, taken: Taken) -> None:
