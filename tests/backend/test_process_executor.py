@@ -70,7 +70,7 @@ class TestProcessExecutor(ExecutorContract):
     @pytest.mark.skipif(
         sys.platform != "linux", reason="other systems have no memory that nobody can shorten"
     )
-    @pytest.mark.parametrize("length", [1000, 1 << 20, 16 << 20, 40 << 20])
+    @pytest.mark.parametrize("length", [1000, 1 << 20, 16 << 20, 40 << 20, 150 << 20])
     @pytest.mark.parametrize("can_share", [True, False])
     def test_pixels_lie_in_shared_memory_if_they_are_worth_it_and_fit(
         self, start, monkeypatch, can_share, length
@@ -79,13 +79,14 @@ class TestProcessExecutor(ExecutorContract):
             monkeypatch.setattr("overpaint_backend.executors.process._shared", lambda: None)
         executor = start("echo")
         hear(executor, Ready)
-        is_shared = can_share and 1 << 17 <= length <= 32 << 20
+        fitting = (64 << 20) // length if length >= 1 << 17 else 0
+        shared = [can_share and index < fitting for index in range(3)]
         for run in range(1, 4):
             pixels = (bytes([run]) * length, bytes([run, 7]))
             executor.run(run_job(run, variants=3), pixels)
             made = [payload for event, payload in hear(executor, RunOver) if isinstance(event, RunVariant)]
             assert [tuple(map(bytes, payload)) for payload in made] == [pixels] * 3
-            assert [isinstance(payload[0].obj, np.ndarray) for payload in made] == [is_shared] * 3
+            assert [isinstance(payload[0].obj, np.ndarray) for payload in made] == shared
             del made
 
     def test_the_reason_names_the_code_it_ended_with(self, start):

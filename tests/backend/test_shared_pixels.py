@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import re
+import select
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,8 @@ from overpaint_backend.executors.shared import SharedByDaemon, SharedByWorker
 from overpaint_protocol.errors import ProtocolError
 
 MIB = 1 << 20
-JOB_BYTES, ALL_BYTES = 32 * MIB, 96 * MIB
-MAPPED_BYTES = 8 * MIB
+JOB_BYTES, ALL_BYTES = 128 * MIB, 192 * MIB
+MAPPED_BYTES, AT_ONCE_BYTES = 8 * MIB, 32 * MIB
 
 
 @pytest.fixture
@@ -105,7 +107,9 @@ def test_the_largest_part_that_is_free_is_the_room(daemon, worker, begin):
     assert (placed.room_start, placed.room_end) == (JOB_BYTES + 20 * MIB, JOB_BYTES + 40 * MIB)
 
 
-@pytest.mark.parametrize("lengths", [(1000,), (JOB_BYTES, 1), (MIB, 0)], ids=["little", "too much", "empty"])
+@pytest.mark.parametrize(
+    "lengths", [(1000,), (AT_ONCE_BYTES, 1), (MIB, 0)], ids=["little", "too much", "empty"]
+)
 def test_what_is_not_worth_it_or_has_no_room_goes_by_the_socket(daemon, worker, begin, lengths):
     begin()
     assert daemon.place(frames(*lengths)) is None
@@ -122,6 +126,73 @@ def test_without_memory_to_spare_a_large_job_goes_by_the_socket(daemon, monkeypa
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     assert daemon.place(frames(MAPPED_BYTES + 1)) is None
+
+
+def placed_apart(daemon, pixels):
+    """Where it lays them down beside the loop."""
+    assert daemon.place_apart(pixels)
+    assert select.select([daemon.bell], [], [], 30)[0] == [daemon.bell]
+    assert daemon.is_placed
+    placed = daemon.placed()
+    assert select.select([daemon.bell], [], [], 0)[0] == []
+    assert not daemon.is_placed
+    return placed
+
+
+def test_a_job_that_takes_long_to_copy_is_laid_down_apart(daemon, worker):
+    for seed in (1, 2):
+        pixels = frames(AT_ONCE_BYTES, 5000, 3, seed=seed)
+        placed = placed_apart(daemon, pixels)
+        assert (placed.room_start, placed.room_end) == (JOB_BYTES, ALL_BYTES)
+        assert tuple(map(bytes, worker.begin(placed))) == pixels
+        assert bytes(daemon.take(worker.place(frames(MIB)))[0]) == frames(MIB)[0]
+
+
+@pytest.mark.parametrize("lengths", [(AT_ONCE_BYTES,), (JOB_BYTES, 1), (AT_ONCE_BYTES + 1, 0)])
+def test_what_is_copied_at_once_or_has_no_room_is_not_laid_down_apart(daemon, lengths):
+    assert not daemon.place_apart([bytes(length) for length in lengths])
+
+
+@pytest.mark.parametrize("how", ["refused", "short"])
+def test_without_memory_to_spare_a_job_laid_down_apart_goes_by_the_socket(daemon, monkeypatch, how):
+    def pwrite(*_):
+        if how == "refused":
+            raise OSError(28, "No space left on device")
+        return 5
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    assert placed_apart(daemon, frames(AT_ONCE_BYTES + 1)) is None
+
+
+def test_it_ends_while_a_job_is_laid_down(monkeypatch):
+    daemon, pwrite, descriptors = SharedByDaemon(), os.pwrite, []
+
+    def slow_pwrite(descriptor, data, at):
+        time.sleep(0.2)
+        descriptors.append((descriptor, os.fstat(descriptor).st_size))
+        return pwrite(descriptor, data, at)
+
+    monkeypatch.setattr(os, "pwrite", slow_pwrite)
+    assert daemon.place_apart(frames(AT_ONCE_BYTES + 1))
+    daemon.close()
+    assert descriptors == [(daemon.descriptor, ALL_BYTES)], "not one that others have by now"
+
+
+def test_what_only_large_jobs_need_is_given_back(daemon, worker):
+    def memory():
+        return os.fstat(daemon.descriptor).st_blocks * 512
+
+    worker.begin(daemon.place(frames(MAPPED_BYTES)))
+    result = daemon.take(worker.place(frames(MIB)))
+    before = memory()
+    placed_apart(daemon, frames(2 * AT_ONCE_BYTES))
+    assert memory() - before >= 2 * AT_ONCE_BYTES - MAPPED_BYTES
+    for _ in range(2):
+        daemon.give_back()
+        assert memory() == before
+    assert bytes(result[0]) == frames(MIB)[0]
+    pixels = frames(MAPPED_BYTES, 5000, seed=2)
+    assert tuple(map(bytes, worker.begin(daemon.place(pixels)))) == pixels
 
 
 def test_without_memory_to_spare_pixels_go_by_the_socket_until_there_is_some(

@@ -25,6 +25,7 @@ from .base import (
     PixelsAt,
     Ready,
     RunJob,
+    RunOver,
     RunPixels,
     RunVariant,
     StopRun,
@@ -48,6 +49,8 @@ _LONGEST_BACKOFF_S = 30.0
 _STEADY_S = 10.0
 """A worker that ended by itself before this age counts as one that did not start."""
 
+_REST_S = 10.0
+"""Memory that only large jobs need is given back when none has come for so long."""
 _MAX_MESSAGES_A_TURN = 64
 _MAX_LOG_LINE = 2000
 
@@ -67,6 +70,10 @@ class _Worker:
     is_killed: bool = False
     told: RunVariant | None = None
     """A variant whose pixels are still to come."""
+    placing: tuple[RunJob, Sequence[Bytes]] | None = None
+    """A job whose pixels are just being laid down for it."""
+    is_running: bool = False
+    rests_since: float = 0.0
 
 
 class ProcessExecutor:
@@ -121,7 +128,10 @@ class ProcessExecutor:
     @property
     def watched(self) -> tuple[Watched, ...]:
         """See Executor."""
-        return () if self._worker is None else self._worker.line.watched
+        if self._worker is None:
+            return ()
+        shared = self._worker.shared
+        return self._worker.line.watched if shared is None else (*self._worker.line.watched, shared.bell)
 
     @property
     def restarts(self) -> int:
@@ -143,12 +153,15 @@ class ProcessExecutor:
             except (OSError, zmq.ZMQError) as error:
                 return [(self._give_up(now, f"cannot be started: {error}"), ())]
         worker = self._worker
-        events = self._receive(worker)
+        self._send_placed(worker)
+        events = self._receive(worker, now)
         if events:
             return events
+        if worker.shared is not None and not worker.is_running and now - worker.rests_since >= _REST_S:
+            worker.shared.give_back()
         exit_code = worker.process.poll()
         if exit_code is not None:
-            while last_words := self._receive(worker):
+            while last_words := self._receive(worker, now):
                 events += last_words
             events.append((self._give_up(now, f"ended with code {exit_code}"), ()))
         elif self._is_lost():
@@ -161,9 +174,14 @@ class ProcessExecutor:
     def run(self, job: RunJob, payload: Sequence[Bytes]) -> None:
         """Hand a job to a worker that said Ready and is not running any."""
         self._send(pack(job))
-        shared = None if self._worker is None else self._worker.shared
-        placed = None if shared is None else shared.place(payload)
-        self._send(pack(RunPixels(run=job.run, at=placed), () if placed is not None else payload))
+        worker = self._worker
+        if worker is None:
+            return
+        worker.is_running = True
+        if worker.shared is not None and worker.shared.place_apart(payload):
+            worker.placing = job, payload
+            return
+        self._send_pixels(job, payload, None if worker.shared is None else worker.shared.place(payload))
 
     def cancel(self, run: int) -> None:
         """Ask the worker to stop ``run``."""
@@ -279,13 +297,24 @@ class ProcessExecutor:
 
     # ------------------------------------------------------------ messages
 
+    def _send_placed(self, worker: _Worker) -> None:
+        """Tell the worker of pixels that were laid down apart, if they are there."""
+        if worker.placing is None or worker.shared is None or not worker.shared.is_placed:
+            return
+        (job, payload), worker.placing = worker.placing, None
+        self._send_pixels(job, payload, worker.shared.placed())
+
+    def _send_pixels(self, job: RunJob, payload: Sequence[Bytes], placed: PixelsAt | None) -> None:
+        """Tell the worker where the job's pixels are, or send them."""
+        self._send(pack(RunPixels(run=job.run, at=placed), () if placed is not None else payload))
+
     def _send(self, frames: Sequence[Bytes]) -> None:
         if self._worker is not None:
             # A worker that is just dying has no connection; its end is noticed by poll().
             with contextlib.suppress(zmq.Again, OSError):
                 self._worker.line.send(frames)
 
-    def _receive(self, worker: _Worker) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
+    def _receive(self, worker: _Worker, now: float) -> list[tuple[WorkerEvent, tuple[Bytes, ...]]]:
         events: list[tuple[WorkerEvent, tuple[Bytes, ...]]] = []
         while len(events) < _MAX_MESSAGES_A_TURN:
             try:
@@ -305,6 +334,8 @@ class ProcessExecutor:
                 break
             if isinstance(message, Ready):
                 worker.is_ready = True
+            if isinstance(message, RunOver):
+                worker.is_running, worker.rests_since = False, now
             if isinstance(message, WorkerEvent):
                 events.append((message, payload))
         return events

@@ -9,7 +9,8 @@ before a run begins; the rest is the worker's, in the room that the daemon names
 again: clients and the disk read it where it lies, and its place is free once the last of them has let go of it.
 
 Copying into mapped memory is quicker than writing as to a file. But a system without memory to spare has to say so rather than
-end the process, so memory is put behind what is mapped before it is written.
+end the process, so memory is put behind what is mapped before it is written. A job that takes long to copy is written by a thread,
+as to a file, which does not need Python's lock.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Sequence
 
@@ -29,8 +31,9 @@ from .base import PixelsAt
 
 __all__ = ["SharedByDaemon", "SharedByWorker"]
 
-_JOB_BYTES = 32 << 20
-"""Most pixels of a job: copying more would keep the daemon's loop from others for too long."""
+_JOB_BYTES = 128 << 20
+_AT_ONCE_BYTES = 32 << 20
+"""Most pixels of a job that the daemon's loop copies itself: more would keep it from others for too long."""
 _RESULT_BYTES = 64 << 20
 _ALL_BYTES = _JOB_BYTES + _RESULT_BYTES
 _ALIGNMENT = 64
@@ -51,7 +54,10 @@ class SharedByDaemon:
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("overpaint-pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self.bell = -1
+        """Readable when what was placed apart is there."""
         try:
+            self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             os.ftruncate(self.descriptor, _ALL_BYTES)
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, seals)
@@ -60,23 +66,82 @@ class SharedByDaemon:
             self._results = mmap.mmap(self.descriptor, _RESULT_BYTES, prot=mmap.PROT_READ, offset=_JOB_BYTES)
         except OSError:
             os.close(self.descriptor)
+            if self.bell >= 0:
+                os.close(self.bell)
             raise
         self._held: dict[int, int] = {}
+        self._is_filled = False
+        """Whether there is more memory behind the jobs' part than what is mapped of it."""
+        self._apart: threading.Thread | None = None
+        self._apart_lengths: tuple[int, ...] = ()
+        self.is_placed = False
+        """Whether the bell has rung."""
 
     def place(self, frames: Sequence[Bytes]) -> PixelsAt | None:
         """Lay a job's pixels down, if they fit, and name the room for its results. Only while no run is under way."""
-        lengths = _lengths(frames, _JOB_BYTES)
+        lengths = _lengths(frames, _AT_ONCE_BYTES)
         if not lengths:
             return None
         try:
             if _starts(lengths)[-1] <= _MAPPED_JOB_BYTES:
                 self._jobs.write(frames, lengths, 0)
-            else:
-                for frame, at, size in zip(frames, _starts(lengths), lengths, strict=False):
-                    if os.pwrite(self.descriptor, frame, at) < size:
-                        return None
+            elif not self._write(frames, lengths):
+                return None
         except OSError:  # no memory; the socket has a way to wait for it
             return None
+        return self._place_of(lengths)
+
+    def place_apart(self, frames: Sequence[Bytes]) -> bool:
+        """Begin to lay down what is too much for ``place``, if it fits; ``placed`` when the bell has rung."""
+        lengths = _lengths(frames, _JOB_BYTES)
+        if not lengths or _starts(lengths)[-1] <= _AT_ONCE_BYTES:
+            return False
+
+        def write() -> None:
+            try:
+                self._apart_lengths = lengths if self._write(frames, lengths) else ()
+            except OSError:  # no memory; the socket has a way to wait for it
+                self._apart_lengths = ()
+            self.is_placed = True
+            os.eventfd_write(self.bell, 1)
+
+        self._apart = threading.Thread(target=write, name="shared-pixels", daemon=True)
+        self._apart.start()
+        return True
+
+    def placed(self) -> PixelsAt | None:
+        """Where the pixels lie that were placed apart, as by ``place``; the bell is silent again."""
+        self._wait_apart()
+        self.is_placed = False
+        os.eventfd_read(self.bell)
+        return self._place_of(self._apart_lengths) if self._apart_lengths else None
+
+    def give_back(self) -> None:
+        """Let the system have what the last job needed beyond what is mapped. Only while no run is under way."""
+        if self._is_filled:
+            self._is_filled = False
+            length = _JOB_BYTES - _MAPPED_JOB_BYTES
+            with mmap.mmap(self.descriptor, length, offset=_MAPPED_JOB_BYTES) as rest:
+                rest.madvise(mmap.MADV_REMOVE)
+
+    def _write(self, frames: Sequence[Bytes], lengths: Sequence[int]) -> bool:
+        """Lay ``frames`` down as in a file; returns whether there was room for all of them.
+
+        Raises:
+            OSError: there was none.
+        """
+        self._is_filled = True
+        return all(
+            os.pwrite(self.descriptor, frame, at) == size
+            for frame, at, size in zip(frames, _starts(lengths), lengths, strict=False)
+        )
+
+    def _wait_apart(self) -> None:
+        if self._apart is not None:
+            self._apart.join()
+            self._apart = None
+
+    def _place_of(self, lengths: tuple[int, ...]) -> PixelsAt:
         start, end = self._room()
         return PixelsAt(at=0, lengths=lengths, room_start=start, room_end=end)
 
@@ -99,7 +164,9 @@ class SharedByDaemon:
 
     def close(self) -> None:
         """Let go of the memory; results that somebody refers to stay."""
+        self._wait_apart()
         os.close(self.descriptor)
+        os.close(self.bell)
 
     def _release(self, at: int) -> None:
         """The place is free, said by whichever thread let go of it last."""
