@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -88,6 +90,49 @@ class TestProcessExecutor(ExecutorContract):
             assert [tuple(map(bytes, payload)) for payload in made] == [pixels] * 3
             assert [isinstance(payload[0].obj, np.ndarray) for payload in made] == shared
             del made
+
+    @pytest.mark.skipif(
+        sys.platform != "linux", reason="other systems have no memory that nobody can shorten"
+    )
+    def test_memory_that_only_large_jobs_need_is_given_back_at_rest(self, start):
+        executor = start("echo")
+        hear(executor, Ready)
+        large = (bytes(20 << 20),)
+
+        def memory():
+            return os.fstat(executor._worker.shared.descriptor).st_blocks * 512
+
+        executor.run(run_job(1, prompt="wait"), large)
+        hear(executor, RunProgress)
+        executor.poll(time.monotonic() + 3600)
+        assert memory() >= len(large[0]), "the worker may still read it"
+        executor.cancel(1)
+        hear(executor, RunOver)
+        executor.run(run_job(2), large)
+        hear(executor, RunOver)
+        ended_at = time.monotonic()
+        executor.poll(ended_at + 9)
+        assert memory() >= 2 * len(large[0]), "the job and its result"
+        executor.poll(ended_at + 11)
+        assert memory() < 2 * len(large[0])
+        executor.run(run_job(3), large)
+        made = [payload for event, payload in hear(executor, RunOver) if isinstance(event, RunVariant)]
+        assert [tuple(map(bytes, payload)) for payload in made] == [large]
+
+    @pytest.mark.skipif(
+        sys.platform != "linux", reason="other systems have no memory that nobody can shorten"
+    )
+    def test_a_worker_that_is_killed_while_a_job_is_laid_down_is_replaced(self, start):
+        executor = start("echo")
+        hear(executor, Ready)
+        large = (bytes(120 << 20),)
+        executor.run(run_job(1), large)
+        executor.kill()
+        events_until(executor, WorkerGone)
+        hear(executor, Ready)
+        executor.run(run_job(2), large)
+        heard = hear(executor, RunOver)
+        assert [event.run for event, _ in heard if isinstance(event, RunOver)] == [2]
 
     def test_the_reason_names_the_code_it_ended_with(self, start):
         assert "code 3" in events_until(start("fails_at_once"), WorkerGone)[-1].reason

@@ -24,7 +24,7 @@ from overpaint_protocol.errors import ProtocolError
 
 MIB = 1 << 20
 JOB_BYTES, ALL_BYTES = 128 * MIB, 192 * MIB
-MAPPED_BYTES, AT_ONCE_BYTES = 8 * MIB, 32 * MIB
+MAPPED_BYTES = 8 * MIB
 
 
 @pytest.fixture
@@ -108,24 +108,13 @@ def test_the_largest_part_that_is_free_is_the_room(daemon, worker, begin):
 
 
 @pytest.mark.parametrize(
-    "lengths", [(1000,), (AT_ONCE_BYTES, 1), (MIB, 0)], ids=["little", "too much", "empty"]
+    "lengths", [(1000,), (MAPPED_BYTES, 1), (MIB, 0)], ids=["little", "too much", "empty"]
 )
 def test_what_is_not_worth_it_or_has_no_room_goes_by_the_socket(daemon, worker, begin, lengths):
     begin()
     assert daemon.place(frames(*lengths)) is None
     assert worker.begin(None) == ()
     assert worker.place(frames(MIB)) is None, "there is no room without a place"
-
-
-@pytest.mark.parametrize("how", ["refused", "short"])
-def test_without_memory_to_spare_a_large_job_goes_by_the_socket(daemon, monkeypatch, how):
-    def pwrite(*_):
-        if how == "refused":
-            raise OSError(28, "No space left on device")
-        return 5
-
-    monkeypatch.setattr(os, "pwrite", pwrite)
-    assert daemon.place(frames(MAPPED_BYTES + 1)) is None
 
 
 def placed_apart(daemon, pixels):
@@ -141,14 +130,14 @@ def placed_apart(daemon, pixels):
 
 def test_a_job_that_takes_long_to_copy_is_laid_down_apart(daemon, worker):
     for seed in (1, 2):
-        pixels = frames(AT_ONCE_BYTES, 5000, 3, seed=seed)
+        pixels = frames(MAPPED_BYTES, 5000, 3, seed=seed)
         placed = placed_apart(daemon, pixels)
         assert (placed.room_start, placed.room_end) == (JOB_BYTES, ALL_BYTES)
         assert tuple(map(bytes, worker.begin(placed))) == pixels
         assert bytes(daemon.take(worker.place(frames(MIB)))[0]) == frames(MIB)[0]
 
 
-@pytest.mark.parametrize("lengths", [(AT_ONCE_BYTES,), (JOB_BYTES, 1), (AT_ONCE_BYTES + 1, 0)])
+@pytest.mark.parametrize("lengths", [(MAPPED_BYTES,), (JOB_BYTES, 1), (MAPPED_BYTES + 1, 0)])
 def test_what_is_copied_at_once_or_has_no_room_is_not_laid_down_apart(daemon, lengths):
     assert not daemon.place_apart([bytes(length) for length in lengths])
 
@@ -161,7 +150,7 @@ def test_without_memory_to_spare_a_job_laid_down_apart_goes_by_the_socket(daemon
         return 5
 
     monkeypatch.setattr(os, "pwrite", pwrite)
-    assert placed_apart(daemon, frames(AT_ONCE_BYTES + 1)) is None
+    assert placed_apart(daemon, frames(MAPPED_BYTES + 1)) is None
 
 
 def test_it_ends_while_a_job_is_laid_down(monkeypatch):
@@ -173,7 +162,7 @@ def test_it_ends_while_a_job_is_laid_down(monkeypatch):
         return pwrite(descriptor, data, at)
 
     monkeypatch.setattr(os, "pwrite", slow_pwrite)
-    assert daemon.place_apart(frames(AT_ONCE_BYTES + 1))
+    assert daemon.place_apart(frames(MAPPED_BYTES + 1))
     daemon.close()
     assert descriptors == [(daemon.descriptor, ALL_BYTES)], "not one that others have by now"
 
@@ -185,14 +174,14 @@ def test_what_only_large_jobs_need_is_given_back(daemon, worker):
     worker.begin(daemon.place(frames(MAPPED_BYTES)))
     result = daemon.take(worker.place(frames(MIB)))
     before = memory()
-    placed_apart(daemon, frames(2 * AT_ONCE_BYTES))
-    assert memory() - before >= 2 * AT_ONCE_BYTES - MAPPED_BYTES
+    placed_apart(daemon, frames(8 * MAPPED_BYTES))
+    assert memory() - before >= 7 * MAPPED_BYTES
     for _ in range(2):
         daemon.give_back()
         assert memory() == before
     assert bytes(result[0]) == frames(MIB)[0]
     pixels = frames(MAPPED_BYTES, 5000, seed=2)
-    assert tuple(map(bytes, worker.begin(daemon.place(pixels)))) == pixels
+    assert tuple(map(bytes, worker.begin(placed_apart(daemon, pixels)))) == pixels
 
 
 def test_without_memory_to_spare_pixels_go_by_the_socket_until_there_is_some(

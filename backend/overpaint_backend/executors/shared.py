@@ -9,8 +9,7 @@ before a run begins; the rest is the worker's, in the room that the daemon names
 again: clients and the disk read it where it lies, and its place is free once the last of them has let go of it.
 
 Copying into mapped memory is quicker than writing as to a file. But a system without memory to spare has to say so rather than
-end the process, so memory is put behind what is mapped before it is written. A job that takes long to copy is written by a thread,
-as to a file, which does not need Python's lock.
+end the process, so memory is put behind what is mapped before it is written.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ from .base import PixelsAt
 __all__ = ["SharedByDaemon", "SharedByWorker"]
 
 _JOB_BYTES = 128 << 20
-_AT_ONCE_BYTES = 32 << 20
-"""Most pixels of a job that the daemon's loop copies itself: more would keep it from others for too long."""
 _RESULT_BYTES = 64 << 20
 _ALL_BYTES = _JOB_BYTES + _RESULT_BYTES
 _ALIGNMENT = 64
@@ -42,7 +39,7 @@ _LEAST_BYTES = 128 << 10
 """Fewer are as quick by the socket."""
 _MAPPED_JOB_BYTES, _MAPPED_RESULT_BYTES = 8 << 20, 16 << 20
 """What the daemon has mapped counts in its memory, so it keeps no more than this of jobs and of results that are over. Larger jobs
-it writes as to a file, and larger results it finds anew."""
+are written as to a file, and by a thread: copying them would keep the daemon's loop from others. Larger results it finds anew."""
 
 
 class SharedByDaemon:
@@ -79,14 +76,11 @@ class SharedByDaemon:
 
     def place(self, frames: Sequence[Bytes]) -> PixelsAt | None:
         """Lay a job's pixels down, if they fit, and name the room for its results. Only while no run is under way."""
-        lengths = _lengths(frames, _AT_ONCE_BYTES)
+        lengths = _lengths(frames, _MAPPED_JOB_BYTES)
         if not lengths:
             return None
         try:
-            if _starts(lengths)[-1] <= _MAPPED_JOB_BYTES:
-                self._jobs.write(frames, lengths, 0)
-            elif not self._write(frames, lengths):
-                return None
+            self._jobs.write(frames, lengths, 0)
         except OSError:  # no memory; the socket has a way to wait for it
             return None
         return self._place_of(lengths)
@@ -94,7 +88,7 @@ class SharedByDaemon:
     def place_apart(self, frames: Sequence[Bytes]) -> bool:
         """Begin to lay down what is too much for ``place``, if it fits; ``placed`` when the bell has rung."""
         lengths = _lengths(frames, _JOB_BYTES)
-        if not lengths or _starts(lengths)[-1] <= _AT_ONCE_BYTES:
+        if not lengths or _starts(lengths)[-1] <= _MAPPED_JOB_BYTES:
             return False
 
         def write() -> None:
