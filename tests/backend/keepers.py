@@ -117,9 +117,8 @@ class SteppedDisk:
     def _do(self, work, then, finish):
         failure = self.failures.popleft() if self.failures else None
         outcome = self._outcome(work, failure)
-        if finish is not None and not isinstance(outcome, OverpaintError):
-            refused = self._outcome(finish, None)
-            outcome = refused if isinstance(refused, OverpaintError) else outcome
+        refused = None if finish is None else self._outcome(finish, None)
+        outcome = refused if isinstance(refused, OverpaintError) else outcome
         if then is not None:
             then(outcome)
 

@@ -93,12 +93,15 @@ class SharedByDaemon:
 
         def write() -> None:
             try:
-                self._apart_lengths = lengths if self._write(frames, lengths) else ()
-            except OSError:  # no memory; the socket has a way to wait for it
-                self._apart_lengths = ()
-            self.is_placed = True
-            os.eventfd_write(self.bell, 1)
+                if self._write(frames, lengths):
+                    self._apart_lengths = lengths
+            except OSError:
+                pass  # no memory; the socket has a way to wait for it
+            finally:
+                self.is_placed = True
+                os.eventfd_write(self.bell, 1)
 
+        self._apart_lengths = ()
         self._apart = threading.Thread(target=write, name="shared-pixels", daemon=True)
         self._apart.start()
         return True

@@ -2,7 +2,7 @@
 
 All of it is counted as well, for ``daemon.report`` and the metrics.
 
-Everything is written by the disk's thread, many notes at a time and when nothing else waits for it: nobody waits for a story.
+Everything is written by the disk's slow thread, many notes at a time and when it has nothing else to do: nobody waits for a story.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Chronicle:
             disk.submit_last(self._write)
 
     def _write(self) -> None:
-        """All notes that wait, on the disk's thread."""
+        """All notes that wait, on the disk's slow thread."""
         notes: list[Note] = []
         while self._unwritten:
             notes.append(self._unwritten.popleft())
