@@ -124,15 +124,15 @@ class FlushedOnly:
         wal = self._journal.with_name("journal.sqlite-wal")
         return {path.name: path.read_bytes() for path in (self._journal, wal)}
 
-    def cut(self, folder, *, is_ahead):
-        """Lay down what is left. is_ahead: the journal and all names got to the disk as well, but not what the files contain."""
+    def cut(self, folder, also):
+        """Lay down what is left. also: what got to the disk without a flush, ``journal`` and ``names``; the contents of files never."""
         (folder / "jobs" / "pixels").mkdir(parents=True)
-        for name, data in (self._log if is_ahead else self._flushed_log or {}).items():
+        for name, data in (self._log if "journal" in also else self._flushed_log or {}).items():
             (folder / "jobs" / name).write_bytes(data)
-        there = {path.name: path.stat().st_size for path in self._spool.iterdir()}
-        for name in there if is_ahead else self._names:
-            empty = bytes(there[name]) if is_ahead else b""
-            (folder / "jobs" / "pixels" / name).write_bytes(self._contents.get(name, empty))
+        sizes = {path.name: path.stat().st_size for path in self._spool.iterdir()}
+        for name in sizes if "names" in also else self._names:
+            data = self._contents.get(name, bytes(sizes.get(name, 0)))
+            (folder / "jobs" / "pixels" / name).write_bytes(data)
 
 
 class KeptDaemon(Daemon):
@@ -573,11 +573,9 @@ def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, m
         daemon.die()
 
 
-@pytest.mark.parametrize("is_ahead", [False, True], ids=["only what was flushed", "all but contents"])
+@pytest.mark.parametrize("also", [(), ("journal",), ("names",), ("journal", "names")], ids=" and ".join)
 @pytest.mark.parametrize("wait_s", [0, 2], ids=["taken at once", "taken late"])
-def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(
-    tmp_path, monkeypatch, is_ahead, wait_s
-):
+def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(tmp_path, monkeypatch, also, wait_s):
     """One job from submit to ack. A power cut may take its results, but never the job; what it leaves is never taken for whole."""
 
     def live(daemon, told):
@@ -602,7 +600,7 @@ def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(
             Instants(patch, deadly)
             with pytest.raises(Killed):
                 live(daemon, told)
-        disk.cut(after, is_ahead=is_ahead)
+        disk.cut(after, also)
         daemon.die()
         was_accepted, was_acked = told.get("accepted"), told.get("acked")
         daemon = KeptDaemon(after)
