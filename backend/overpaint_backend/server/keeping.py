@@ -157,14 +157,17 @@ class Keeping:
         )
 
         def kept(outcome: OverpaintError | None) -> None:
-            self._when_accepted(job, then)
+            then()
             if outcome is None:
                 made = self._made.get(job.key, {})
                 for result in job.results:
                     if result.message.variant in made:
                         result.payload = None
 
-        self._keeper.end(job.key, ended, len(job.results), now, kept)
+        def kept_in_turn(outcome: OverpaintError | None) -> None:
+            self._when_accepted(job, lambda: kept(outcome))
+
+        self._keeper.end(job.key, ended, len(job.results), now, kept_in_turn)
 
     def acknowledge(self, job: Job, now: float, then: Callable[[OverpaintError | None], None]) -> None:
         """Drop a job whose client has taken or refused its results; it will not be done again."""
