@@ -65,13 +65,14 @@ class NoDisk:
 class SteppedDisk:
     """DiskWork that is done when the test says so.
 
-    is_prompt: all of it at once. Otherwise ``step`` does the next piece of quick work, ``settle`` all that is slow,
-    and what is left undone when the daemon dies never happens. failures: errors raised by the next pieces of work, None for one that
-    succeeds.
+    is_prompt: all of it at once; is_slow: but for the slow work. Otherwise ``step`` does the next piece of quick work, ``settle`` all
+    that is slow, and what is left undone when the daemon dies never happens. failures: errors raised by the next pieces of work,
+    None for one that succeeds.
     """
 
-    def __init__(self, is_prompt=True):
+    def __init__(self, is_prompt=True, is_slow=False):
         self.is_prompt = is_prompt
+        self.is_slow = is_slow
         self.failures = deque()
         self.todo = deque()
         self.slow = deque()
@@ -111,8 +112,10 @@ class SteppedDisk:
 
     def _take(self, queue, item):
         queue.append(item)
-        if self.is_prompt:
+        if self.is_prompt and not self.is_slow:
             self.finish()
+        while self.is_prompt and self.todo:
+            self.step()
 
     def _do(self, work, then, finish):
         failure = self.failures.popleft() if self.failures else None

@@ -528,15 +528,21 @@ def a_life(daemon, told, *, ack):
     client_of_the_product(daemon, "job-1", told)
     listen(daemon, told)
     work(daemon, told)
+    daemon.disk.settle()
+    listen(daemon, told)
     if ack and "ends" in told:
         daemon.post(b"A", AckJob(job_id="job-1"))
         listen(daemon, told)
 
 
-def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, monkeypatch):
-    """One job from submit to ack, killed at each of its instants at the disk, then finished by the next daemon."""
+@pytest.mark.parametrize("is_slow", [False, True])
+def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, monkeypatch, is_slow):
+    """One job from submit to ack, killed at each of its instants at the disk, then finished by the next daemon.
+
+    is_slow: it is over before the disk has its order.
+    """
     (tmp_path / "whole").mkdir()
-    daemon = KeptDaemon(tmp_path / "whole")
+    daemon = KeptDaemon(tmp_path / "whole", disk=SteppedDisk(is_slow=is_slow))
     with monkeypatch.context() as patch:
         instants = Instants(patch)
         a_life(daemon, {}, ack=True)
@@ -546,7 +552,7 @@ def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, m
         folder = tmp_path / str(deadly)
         folder.mkdir()
         told = {}
-        daemon = KeptDaemon(folder)
+        daemon = KeptDaemon(folder, disk=SteppedDisk(is_slow=is_slow))
         with monkeypatch.context() as patch:
             Instants(patch, deadly)
             with pytest.raises(Killed):
@@ -578,8 +584,14 @@ def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, m
 
 
 @pytest.mark.parametrize("also", [(), ("journal",), ("names",), ("journal", "names")], ids=" and ".join)
-@pytest.mark.parametrize("wait_s", [0, 2], ids=["taken at once", "taken late"])
-def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(tmp_path, monkeypatch, also, wait_s):
+@pytest.mark.parametrize(
+    ("wait_s", "is_slow"),
+    [(0, False), (2, False), (0, True)],
+    ids=["taken at once", "taken late", "over before the disk has its order"],
+)
+def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(
+    tmp_path, monkeypatch, also, wait_s, is_slow
+):
     """One job from submit to ack. A power cut may take its results, but never the job; what it leaves is never taken for whole."""
 
     def live(daemon, told):
@@ -587,9 +599,10 @@ def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(tmp_path, 
         daemon.wait(wait_s)
         daemon.post(b"A", AckJob(job_id="job-1"))
         listen(daemon, told)
+        daemon.disk.settle()
 
     (tmp_path / "whole").mkdir()
-    daemon = KeptDaemon(tmp_path / "whole")
+    daemon = KeptDaemon(tmp_path / "whole", disk=SteppedDisk(is_slow=is_slow))
     with monkeypatch.context() as patch:
         instants = Instants(patch)
         live(daemon, {})
@@ -598,7 +611,7 @@ def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(tmp_path, 
     for deadly in range(instants.count):
         folder, after, told = tmp_path / str(deadly), tmp_path / f"after-{deadly}", {}
         folder.mkdir()
-        daemon = KeptDaemon(folder)
+        daemon = KeptDaemon(folder, disk=SteppedDisk(is_slow=is_slow))
         with monkeypatch.context() as patch:
             disk = FlushedOnly(patch, folder)
             Instants(patch, deadly)
