@@ -431,16 +431,18 @@ def disk(request, archive):
     return stepped, stepped.finish
 
 
-def test_any_disk_works_in_order_and_flushes_before_it_tells(disk):
+@pytest.mark.parametrize("kind", ["submit", "submit_slow"])
+def test_any_disk_works_in_order_and_flushes_before_it_tells(disk, kind):
     work, finish = disk
+    submit_it = getattr(work, kind)
     did = []
     for name in ("one", "two"):
-        work.submit(
+        submit_it(
             lambda name=name: did.append(name) or name,
             lambda outcome: did.append(f"told {outcome}"),
             lambda: did.append("flush"),
         )
-    work.submit(lambda: did.append("three"))
+    submit_it(lambda: did.append("three"))
     work.submit_last(lambda: did.append("last"))
     assert did == []
     finish()
@@ -450,16 +452,18 @@ def test_any_disk_works_in_order_and_flushes_before_it_tells(disk):
     assert places["two"] < places["flush"] < places["told two"]
 
 
-def test_any_disk_tells_of_a_failure_in_a_sentence_and_goes_on(disk):
+@pytest.mark.parametrize("kind", ["submit", "submit_slow"])
+def test_any_disk_tells_of_a_failure_in_a_sentence_and_goes_on(disk, kind):
     work, finish = disk
+    submit_it = getattr(work, kind)
     heard = []
 
     def fail():
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    work.submit(fail, heard.append)
-    work.submit(lambda: "done", heard.append, fail)
-    work.submit(lambda: "done", heard.append)
+    submit_it(fail, heard.append)
+    submit_it(lambda: "done", heard.append, fail)
+    submit_it(lambda: "done", heard.append)
     finish()
     assert [type(outcome) for outcome in heard] == [CapacityError, CapacityError, str]
     assert "is full" in heard[0].message and "is full" in heard[1].message

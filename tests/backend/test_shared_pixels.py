@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import re
 import select
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -151,6 +153,29 @@ def test_without_memory_to_spare_a_job_laid_down_apart_goes_by_the_socket(daemon
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     assert placed_apart(daemon, frames(MAPPED_BYTES + 1)) is None
+
+
+def test_without_threads_to_spare_a_large_job_goes_by_the_socket(daemon, worker, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert not daemon.place_apart(frames(MAPPED_BYTES + 1))
+    pixels = frames(MAPPED_BYTES + 1)
+    assert tuple(map(bytes, worker.begin(placed_apart(daemon, pixels)))) == pixels
+
+
+def test_memory_that_cannot_be_given_back_is_used_again(daemon, worker, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(12, "Cannot allocate memory")
+
+    placed_apart(daemon, frames(2 * MAPPED_BYTES))
+    with monkeypatch.context() as patch:
+        patch.setattr(mmap, "mmap", refuse)
+        daemon.give_back()
+    pixels = frames(2 * MAPPED_BYTES, seed=2)
+    assert tuple(map(bytes, worker.begin(placed_apart(daemon, pixels)))) == pixels
 
 
 def test_it_ends_while_a_job_is_laid_down(monkeypatch):

@@ -152,12 +152,12 @@ class Archive:
         Apart from submitting, so that the loop can first send what engines and clients wait for: all threads want Python's
         lock, and what is handed over together can share a commit.
         """
+        if self._new_slow:  # first: what the quick thread hands on comes behind it
+            self._slow.take(self._new_slow)
+            self._new_slow = []
         if self._new:
             self._quick.take(self._new)
             self._new = []
-        if self._new_slow:
-            self._slow.take(self._new_slow)
-            self._new_slow = []
 
     def poll(self) -> None:
         """Do what follows from the work that is done; call it when ``socket`` is readable."""

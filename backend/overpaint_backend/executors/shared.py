@@ -14,6 +14,7 @@ end the process, so memory is put behind what is mapped before it is written.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -102,8 +103,12 @@ class SharedByDaemon:
                 os.eventfd_write(self.bell, 1)
 
         self._apart_lengths = ()
-        self._apart = threading.Thread(target=write, name="shared-pixels", daemon=True)
-        self._apart.start()
+        thread = threading.Thread(target=write, name="shared-pixels", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads
+            return False
+        self._apart = thread
         return True
 
     def placed(self) -> PixelsAt | None:
@@ -118,7 +123,10 @@ class SharedByDaemon:
         if self._is_filled:
             self._is_filled = False
             length = _JOB_BYTES - _MAPPED_JOB_BYTES
-            with mmap.mmap(self.descriptor, length, offset=_MAPPED_JOB_BYTES) as rest:
+            with (
+                contextlib.suppress(OSError),  # it is kept then, as it is used again
+                mmap.mmap(self.descriptor, length, offset=_MAPPED_JOB_BYTES) as rest,
+            ):
                 rest.madvise(mmap.MADV_REMOVE)
 
     def _write(self, frames: Sequence[Bytes], lengths: Sequence[int]) -> bool:
