@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import os
 import random
 import sqlite3
@@ -12,11 +11,10 @@ import stat
 
 import pytest
 from tests.backend.keepers import SteppedDisk
-from tests.backend.scripted_daemon import SETTINGS, Daemon, pixels, submit, variant
+from tests.backend.kept_daemon import RESULTS, KeptDaemon, a_life, files, only
+from tests.backend.scripted_daemon import SETTINGS, pixels, submit, variant
 
-from overpaint_backend.durability.journal import Journal
-from overpaint_backend.durability.keeper import Keeper, set_aside
-from overpaint_backend.durability.spool import Spool
+from overpaint_backend.durability.keeper import set_aside
 from overpaint_backend.executors.base import RunOver, RunPreview, WorkerGone
 from overpaint_protocol.errors import EngineError
 from overpaint_protocol.geometry import Size
@@ -37,116 +35,9 @@ from overpaint_protocol.messages import (
     JobVariant,
     Ping,
     Pong,
-    Welcome,
 )
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-RESULTS = {0: b"abcd", 1: b"efgh"}
-
-
-class Killed(BaseException):
-    """The daemon was killed at this instant."""
-
-
-class Instants:
-    """Counts the instants between which something changes on the disk, and kills the daemon at one of them."""
-
-    def __init__(self, monkeypatch, deadly=None):
-        self.count = 0
-        self.deadly = deadly
-        for place, name in [
-            (Spool, "write"),
-            (Spool, "write_through"),
-            (Spool, "flush"),
-            (Spool, "flush_names"),
-            (Spool, "remove"),
-            (Journal, "put"),
-            (Journal, "forget"),
-            (Journal, "commit"),
-            (Journal, "flush"),
-            (Journal, "note_time"),
-        ]:
-            self._watch(monkeypatch, place, name)
-
-    def _watch(self, monkeypatch, place, name):
-        real = getattr(place, name)
-
-        def watched(*arguments):
-            self.pass_by()
-            outcome = real(*arguments)
-            self.pass_by()
-            return outcome
-
-        monkeypatch.setattr(place, name, watched)
-
-    def pass_by(self):
-        if self.count == self.deadly:
-            raise Killed
-        self.count += 1
-
-
-class FlushedOnly:
-    """What a power cut leaves of a folder of jobs: what was flushed for certain, and of all else as little or as much as it likes."""
-
-    def __init__(self, monkeypatch, folder):
-        self._spool = folder / "jobs" / "pixels"
-        self._journal = folder / "jobs" / "journal.sqlite"
-        self._flushed_log = None
-        self._names = set()
-        self._contents = {}
-        self._watch(monkeypatch, Spool, "flush", self._flushed)
-        self._watch(monkeypatch, Spool, "write_through", lambda name, _: self._flushed(name))
-        self._watch(monkeypatch, Spool, "flush_names", self._flushed_names)
-        self._watch(monkeypatch, Journal, "flush", self._flushed_journal)
-
-    @staticmethod
-    def _watch(monkeypatch, place, name, note):
-        real = getattr(place, name)
-
-        def watched(it, *arguments):
-            outcome = real(it, *arguments)
-            note(*arguments)
-            return outcome
-
-        monkeypatch.setattr(place, name, watched)
-
-    def _flushed(self, name):
-        self._contents[name] = (self._spool / name).read_bytes()
-
-    def _flushed_names(self):
-        self._names = {path.name for path in self._spool.iterdir()}
-
-    def _flushed_journal(self):
-        self._flushed_log = self._log
-
-    @property
-    def _log(self):
-        wal = self._journal.with_name("journal.sqlite-wal")
-        return {path.name: path.read_bytes() for path in (self._journal, wal)}
-
-    def cut(self, folder, also):
-        """Lay down what is left. also: what got to the disk without a flush, ``journal`` and ``names``; the contents of files never."""
-        (folder / "jobs" / "pixels").mkdir(parents=True)
-        for name, data in (self._log if "journal" in also else self._flushed_log or {}).items():
-            (folder / "jobs" / name).write_bytes(data)
-        sizes = {path.name: path.stat().st_size for path in self._spool.iterdir()}
-        for name in sizes if "names" in also else self._names:
-            data = self._contents.get(name, bytes(sizes.get(name, 0)))
-            (folder / "jobs" / "pixels" / name).write_bytes(data)
-
-
-class KeptDaemon(Daemon):
-    """A Daemon with a real keeper."""
-
-    def __init__(self, folder, *, wall=lambda: 1e9, disk=None, settings=SETTINGS, **options):
-        self.disk = disk or SteppedDisk()
-        self.keeper = Keeper(folder / "jobs", self.disk, wall)
-        super().__init__(settings, keeper=self.keeper, **options)
-
-    def die(self):
-        """As a killed process leaves the disk."""
-        self.disk.die()
-        self.keeper.close()
 
 
 @pytest.fixture
@@ -163,15 +54,6 @@ def start(tmp_path):
     yield begin
     for daemon in daemons:
         daemon.die()
-
-
-def only(messages, kind):
-    (message,) = [m for m in messages if isinstance(m, kind)]
-    return message
-
-
-def files(folder):
-    return sorted(path.name for path in (folder / "jobs" / "pixels").iterdir())
 
 
 def fetch(daemon, peer, job_id="job-1"):
@@ -484,202 +366,6 @@ def test_a_client_that_comes_back_before_its_job_is_on_the_disk_submits_again_an
     assert told.index(JobVariant) < told.index(JobDone), "no end without its pixels"
     assert told[-1] is JobDone
     assert len(daemon.executor.runs) == 1
-
-
-def client_of_the_product(daemon, job_id, told, variants=2):
-    """What the plug-in does when it has a connection: fetch what is known, submit what is not."""
-    (welcome,) = [m for m in daemon.hello(b"A") if isinstance(m, Welcome)]
-    told["kept"] = job_id in [job.job_id for job in welcome.jobs]
-    if told["kept"]:
-        daemon.post(b"A", FetchJob(job_id=job_id))
-    else:
-        daemon.post(b"A", submit(job_id, variants=variants), pixels())
-
-
-def listen(daemon, told):
-    daemon.service.flush(daemon.now)
-    for envelope in daemon.inboxes.pop(b"A", []):
-        message = envelope.message
-        if isinstance(message, JobAccepted):
-            told["accepted"] = True
-        elif isinstance(message, JobVariant):
-            told.setdefault("painted", {}).setdefault(message.variant, []).append(
-                b"".join(bytes(frame) for frame in envelope.payload)
-            )
-        elif isinstance(message, (JobDone, JobFailed)):
-            told.setdefault("ends", set()).add(type(message).__name__)
-        elif isinstance(message, JobAcked):
-            told["acked"] = True
-
-
-def work(daemon, told):
-    """The worker does what it is given; the client listens."""
-    for run in daemon.executor.runs[told.setdefault("runs_seen", 0) :]:
-        told["runs_seen"] += 1
-        told["runs"] = told.get("runs", 0) + 1
-        for index in range(run.first_variant, run.request.variants):
-            daemon.worker(variant(run.run, index), (RESULTS[index],))
-            listen(daemon, told)
-        daemon.worker(RunOver(run=run.run))
-        listen(daemon, told)
-
-
-def a_life(daemon, told, *, ack):
-    client_of_the_product(daemon, "job-1", told)
-    listen(daemon, told)
-    work(daemon, told)
-    daemon.disk.settle()
-    listen(daemon, told)
-    if ack and "ends" in told:
-        daemon.post(b"A", AckJob(job_id="job-1"))
-        listen(daemon, told)
-
-
-@pytest.mark.parametrize("is_slow", [False, True])
-def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, monkeypatch, is_slow):
-    """One job from submit to ack, killed at each of its instants at the disk, then finished by the next daemon.
-
-    is_slow: it is over before the disk has its order.
-    """
-    (tmp_path / "whole").mkdir()
-    daemon = KeptDaemon(tmp_path / "whole", disk=SteppedDisk(is_slow=is_slow))
-    with monkeypatch.context() as patch:
-        instants = Instants(patch)
-        a_life(daemon, {}, ack=True)
-    daemon.die()
-    assert instants.count > 15
-    for deadly in range(instants.count):
-        folder = tmp_path / str(deadly)
-        folder.mkdir()
-        told = {}
-        daemon = KeptDaemon(folder, disk=SteppedDisk(is_slow=is_slow))
-        with monkeypatch.context() as patch:
-            Instants(patch, deadly)
-            with pytest.raises(Killed):
-                a_life(daemon, told, ack=True)
-        daemon.die()
-        before = json.loads(json.dumps(told, default=lambda value: sorted(map(str, value))))
-        daemon = KeptDaemon(folder)
-        told["runs_seen"] = 0
-        runs = told.get("runs", 0)
-        a_life(daemon, told, ack=False)
-        if before.get("acked"):
-            assert not told["kept"], (deadly, before)
-            assert daemon.executor.runs == []
-            daemon.die()
-            continue
-        if before.get("accepted") and told["kept"]:
-            assert told["ends"] == {"JobDone"}, (deadly, before)
-        assert before.get("accepted") is None or told["kept"] or "ends" in before, (deadly, before)
-        if "ends" in before:
-            assert told.get("runs", 0) == runs, "nothing is painted again that was told to be done"
-        for index, versions in told.get("painted", {}).items():
-            assert set(versions) == {RESULTS[index]}
-        daemon.post(b"A", AckJob(job_id="job-1"))
-        listen(daemon, told)
-        assert told["acked"]
-        assert files(folder) == []
-        assert list(daemon.keeper._journal.parts()) == []
-        daemon.die()
-
-
-@pytest.mark.parametrize("also", [(), ("journal",), ("names",), ("journal", "names")], ids=" and ".join)
-@pytest.mark.parametrize(
-    ("wait_s", "is_slow"),
-    [(0, False), (2, False), (0, True)],
-    ids=["taken at once", "taken late", "over before the disk has its order"],
-)
-def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(
-    tmp_path, monkeypatch, also, wait_s, is_slow
-):
-    """One job from submit to ack. A power cut may take its results, but never the job; what it leaves is never taken for whole."""
-
-    def live(daemon, told):
-        a_life(daemon, told, ack=False)
-        daemon.wait(wait_s)
-        daemon.post(b"A", AckJob(job_id="job-1"))
-        listen(daemon, told)
-        daemon.disk.settle()
-
-    (tmp_path / "whole").mkdir()
-    daemon = KeptDaemon(tmp_path / "whole", disk=SteppedDisk(is_slow=is_slow))
-    with monkeypatch.context() as patch:
-        instants = Instants(patch)
-        live(daemon, {})
-    daemon.die()
-    seen = set()
-    for deadly in range(instants.count):
-        folder, after, told = tmp_path / str(deadly), tmp_path / f"after-{deadly}", {}
-        folder.mkdir()
-        daemon = KeptDaemon(folder, disk=SteppedDisk(is_slow=is_slow))
-        with monkeypatch.context() as patch:
-            disk = FlushedOnly(patch, folder)
-            Instants(patch, deadly)
-            with pytest.raises(Killed):
-                live(daemon, told)
-        disk.cut(after, also)
-        daemon.die()
-        was_accepted, was_acked = told.get("accepted"), told.get("acked")
-        daemon = KeptDaemon(after)
-        again = {}
-        a_life(daemon, again, ack=False)
-        if was_accepted and not was_acked:
-            assert again["kept"] or daemon.keeper.was_taken("local", "anna", "job-1"), (deadly, told)
-        if again["kept"] or not was_acked:
-            seen.add("done again" if again.get("runs") else "kept")
-            if again["kept"] or again.get("runs"):
-                assert again["ends"] == {"JobDone"}, (deadly, told, again)
-                assert {index: set(made) for index, made in again["painted"].items()} == {
-                    index: {data} for index, data in RESULTS.items()
-                }
-        daemon.die()
-    assert "done again" in seen
-    assert wait_s == 0 or "kept" in seen
-
-
-@pytest.mark.parametrize("when", ["queued", "running", "done"])
-def test_killed_at_every_instant_of_a_cancel_what_was_told_of_it_stays_true(tmp_path, monkeypatch, when):
-    def live(daemon, told):
-        daemon.hello(b"A")
-        if when == "queued":
-            daemon.post(b"A", submit("before"), pixels())
-        daemon.post(b"A", submit(), pixels())
-        if when == "done":
-            daemon.worker(variant(1), (RESULTS[0],))
-            daemon.worker(RunOver(run=1))
-        told["accepted"] = JobAccepted in {type(m) for m in daemon.take(b"A")}
-        answers = daemon.send(b"A", CancelJob(job_id="job-1"))
-        told["state"] = only(answers, JobCancelled).state
-        told["acked"] = daemon.send(b"A", AckJob(job_id="job-1")) == [JobAcked(job_id="job-1")]
-
-    (tmp_path / "whole").mkdir()
-    daemon = KeptDaemon(tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        instants = Instants(patch)
-        live(daemon, {})
-    daemon.die()
-    final = JobState.DONE if when == "done" else JobState.CANCELLED
-    for deadly in range(instants.count):
-        folder, told = tmp_path / str(deadly), {}
-        folder.mkdir()
-        daemon = KeptDaemon(folder)
-        with monkeypatch.context() as patch:
-            Instants(patch, deadly)
-            with pytest.raises(Killed):
-                live(daemon, told)
-        daemon.die()
-        daemon = KeptDaemon(folder)
-        states = {job.job_id: job.state for job in daemon.hello(b"A")[0].jobs}
-        if told.get("acked"):
-            assert "job-1" not in states
-        elif "state" in told:
-            assert states.get("job-1", final) is final, (deadly, told, states)
-        elif told.get("accepted"):
-            assert "job-1" in states
-        daemon.die()
-
-
-# ---------------------------------------------------------------- time
 
 
 def test_what_is_kept_has_an_end_that_counts_through_restarts(start):
