@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -23,7 +23,6 @@ from .executors.placement import Placement, cuda_devices, placements
 from .executors.process import ProcessExecutor
 from .executors.ray import RayCluster, RayExecutor
 from .freed_memory import FreedMemory
-from .metrics import Counts, MetricsServer, Snapshot
 from .recipes.offer import RecipeBook
 from .recipes.store import RecipeStore
 from .remote.keys import AllowList, own_key
@@ -35,6 +34,9 @@ from .server.report import make_report
 from .server.router import CLIENT_DOMAIN, REMOTE_DOMAIN
 from .server.service import Service
 from .server.sessions import LOCAL
+
+if TYPE_CHECKING:
+    from .metrics import MetricsServer
 
 __all__ = ["run_daemon"]
 
@@ -52,7 +54,7 @@ def run_daemon(settings: DaemonSettings) -> int:
     """
 
     def serve() -> None:
-        metrics = None if settings.metrics is None else MetricsServer(settings.metrics)
+        metrics = None if settings.metrics is None else _serve_metrics(settings.metrics)
         try:
             _Daemon(settings, metrics).serve()
         finally:
@@ -201,9 +203,7 @@ class _Daemon:
         if self._metrics is None or now - self._published_at < _PUBLISH_S:
             return
         self._published_at = now
-        tally = self._service.chronicle.tally
-        counts = Counts(dict(tally.submitted), dict(tally.ended), tally.variants, dict(tally.engine_s))
-        self._metrics.publish(Snapshot(make_report(self._service, LOCAL, now), counts))
+        self._metrics.publish(make_report(self._service, LOCAL, now), self._service.chronicle.tally)
 
     def _say_goodbye(self) -> None:
         """Tell the clients, and give those that read a moment to hear it."""
@@ -221,6 +221,12 @@ class _Daemon:
             self._stories.close()
         else:
             _log.warning("the disk did not take everything in time")
+
+
+def _serve_metrics(address: tuple[str, int]) -> MetricsServer:
+    from .metrics import MetricsServer  # brings a web server, and nearly nobody asks for one
+
+    return MetricsServer(address)
 
 
 def _spare_what_stays() -> None:

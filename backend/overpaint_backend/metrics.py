@@ -14,10 +14,11 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from overpaint_backend.server.tally import Tally
 from overpaint_protocol.errors import DaemonError, RequestError
 from overpaint_protocol.messages import DaemonReport, WorkerReport
 
-__all__ = ["Counts", "MetricsServer", "Snapshot", "loopback_address"]
+__all__ = ["MetricsServer", "loopback_address"]
 
 _EXAMPLE = "127.0.0.1:9187"
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
@@ -25,21 +26,14 @@ _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What was counted since the daemon's start; see ``server.tally.Tally``."""
+class _Snapshot:
+    """How the daemon was at one moment."""
 
+    report: DaemonReport
     submitted: dict[str, int]
     ended: dict[tuple[str, str], int]
     variants: int
     engine_s: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """How the daemon was at one moment."""
-
-    report: DaemonReport
-    counts: Counts
 
 
 def loopback_address(text: str) -> tuple[str, int]:
@@ -81,7 +75,7 @@ class MetricsServer:
             raise DaemonError(
                 "Metrics need prometheus-client. Install it: pip install 'overpaint[metrics]'"
             ) from None
-        self._snapshot: Snapshot | None = None
+        self._snapshot: _Snapshot | None = None
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Collector(lambda: self._snapshot))
         host, port = address
@@ -94,9 +88,11 @@ class MetricsServer:
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Serve this from now on."""
-        self._snapshot = snapshot
+    def publish(self, report: DaemonReport, tally: Tally) -> None:
+        """Serve this from now on. The tally may go on meanwhile."""
+        self._snapshot = _Snapshot(
+            report, dict(tally.submitted), dict(tally.ended), tally.variants, dict(tally.engine_s)
+        )
 
     def close(self) -> None:
         """End the thread and give the port back."""
@@ -132,18 +128,18 @@ def _local(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]
 class _Collector:
     """Turns the last snapshot into families of metrics."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot | None]) -> None:
+    def __init__(self, snapshot: Callable[[], _Snapshot | None]) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Any]:
         """The families; none before the first snapshot."""
         snapshot = self._snapshot()
         if snapshot is not None:
-            yield from _of_counts(snapshot.counts)
+            yield from _of_counts(snapshot)
             yield from _of_report(snapshot.report)
 
 
-def _of_counts(counts: Counts) -> Iterator[Any]:
+def _of_counts(counts: _Snapshot) -> Iterator[Any]:
     from prometheus_client.core import CounterMetricFamily  # pyright: ignore[reportMissingImports] - an extra
 
     submitted = CounterMetricFamily("overpaint_jobs_submitted", "Jobs asked for.", labels=["operation"])

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import zmq
 
 from overpaint_protocol.pixels import Bytes
 
-__all__ = ["is_readable", "receive_frames", "send_frames"]
+__all__ = ["MonitorEvent", "is_readable", "monitor_events", "receive_frames", "send_frames"]
 
 # As plain numbers: to ask an enumeration takes longer than libzmq does.
 _EVENTS, _POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
 _NOW, _MORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
+
+
+class MonitorEvent(NamedTuple):
+    """What libzmq says of one connection. event: of zmq.Event. value: a descriptor, an error or a status, as the event has it."""
+
+    event: int
+    value: int
+    endpoint: bytes
+
+
+def monitor_events(monitor: zmq.Socket[bytes]) -> Iterator[MonitorEvent]:
+    """What a socket's monitor has to tell, in the frames of zmq_socket_monitor(3). pyzmq's reader of them imports asyncio."""
+    while is_readable(monitor):
+        head, endpoint = monitor.recv_multipart(_NOW)
+        yield MonitorEvent(*struct.unpack("=Hi", head), endpoint)
 
 
 def is_readable(socket: zmq.Socket[bytes]) -> bool:

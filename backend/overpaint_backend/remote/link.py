@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from enum import Enum
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.server.zap import TURNED_AWAY
-from overpaint_backend.sockets import receive_frames, send_frames
+from overpaint_backend.sockets import monitor_events, receive_frames, send_frames
 from overpaint_protocol import framing
 from overpaint_protocol.messages import Ping
 from overpaint_protocol.pixels import Bytes
@@ -77,12 +76,8 @@ class Watch:
     def hear(self, now: float) -> bool:
         """Take note of what has happened; returns whether the state is another. Call at least every second."""
         before = self.state
-        while True:
-            try:
-                message = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                break
-            self._take(message["event"], message["value"], now)
+        for event, value, _ in monitor_events(self.monitor):
+            self._take(event, value, now)
         with contextlib.suppress(zmq.Again):
             self._socket.recv_multipart(zmq.NOBLOCK)
         if self._again_at is not None and now >= self._again_at:

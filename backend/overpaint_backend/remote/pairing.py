@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.server.zap import Authenticator
+from overpaint_backend.sockets import monitor_events
 from overpaint_protocol.errors import AccessError, LinkRefused, LinkTimeout, RequestError
 
 from .addresses import RemoteAddress
@@ -167,7 +167,7 @@ class Offer:
         return True
 
     def _count_refusals(self) -> None:
-        for _ in _events(self._monitor):
+        for _ in monitor_events(self._monitor):
             self._refusals += 1
         if self._refusals >= MAX_REFUSALS:
             raise AccessError(
@@ -195,7 +195,7 @@ def accept(address: RemoteAddress, code: str, timeout_s: float = 10.0) -> RelayK
         poller.register(monitor, zmq.POLLIN)
         while time.monotonic() < deadline:
             poller.poll(_TURN_MS)
-            ends = list(_events(monitor))
+            ends = [event for event, _, _ in monitor_events(monitor)]
             if socket.poll(0):
                 answer = socket.recv_multipart()
                 if len(answer) == 2 and answer[0] == _MAGIC and len(answer[1]) == KEY_BYTES:
@@ -248,14 +248,6 @@ def _say(socket: zmq.Socket[bytes], what: bytes) -> None:
     """Send that, unless the connection has ended already: nothing takes it then, and the monitor tells why."""
     with suppress(zmq.Again):
         socket.send_multipart([_MAGIC, what], zmq.NOBLOCK)
-
-
-def _events(monitor: zmq.Socket[bytes]) -> Iterator[int]:
-    while True:
-        try:
-            yield parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"]
-        except zmq.Again:
-            return
 
 
 def _pairs(code: str) -> tuple[KeyPair, KeyPair]:

@@ -19,11 +19,10 @@ from enum import Enum
 from pathlib import Path
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from overpaint_backend.config import DaemonSettings
 from overpaint_backend.jobs.model import LOCAL
-from overpaint_backend.sockets import is_readable, receive_frames, send_frames
+from overpaint_backend.sockets import is_readable, monitor_events, receive_frames, send_frames
 from overpaint_protocol.errors import DaemonError
 from overpaint_protocol.pixels import Bytes
 
@@ -235,18 +234,17 @@ class Router:
         self.socket.close(linger=_LAST_LINGER_MS)
 
     def _hear_monitor(self) -> None:
-        while is_readable(self.monitor):
-            event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))
-            if event["event"] & _REFUSALS:
-                if event["value"] != TURNED_AWAY:
+        for event, value, endpoint in monitor_events(self.monitor):
+            if event & _REFUSALS:
+                if value != TURNED_AWAY:
                     self._refusals.note()
                 continue
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                if event["endpoint"].startswith(b"tcp:"):
-                    self._halves.began(event["value"], time.monotonic())
+            if event == zmq.EVENT_ACCEPTED:
+                if endpoint.startswith(b"tcp:"):
+                    self._halves.began(value, time.monotonic())
                 continue
-            self._halves.ended(event["value"])
-            peer, _ = self._peers.pop(event["value"], (None, ""))
+            self._halves.ended(value)
+            peer, _ = self._peers.pop(value, (None, ""))
             if peer is not None:
                 self._gone.append(peer)
 
