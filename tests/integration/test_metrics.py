@@ -96,3 +96,11 @@ def test_a_port_that_is_taken_is_told(daemon, port, tmp_path):
     )
     assert told.returncode == 1
     assert f"Metrics cannot be served at 127.0.0.1:{port}" in told.stderr
+
+
+def test_a_daemon_without_metrics_starts_without_a_web_server(tmp_path):
+    code = "import sys, overpaint_backend.daemon; print(sorted({'asyncio', 'http', 'wsgiref'} & set(sys.modules)))"
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=daemon_environ(tmp_path), capture_output=True, text=True
+    )
+    assert told.stdout == "[]\n", told.stderr
