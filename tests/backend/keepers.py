@@ -65,8 +65,8 @@ class NoDisk:
 class SteppedDisk:
     """DiskWork that is done when the test says so.
 
-    is_prompt: all of it at once; is_slow: but for the slow work. Otherwise ``step`` does the next piece of quick work, ``settle`` all
-    that is slow, and what is left undone when the daemon dies never happens. failures: errors raised by the next pieces of work,
+    is_prompt: all of it at once; is_slow: but for slow and long work. Otherwise ``step`` does the next piece of quick work, ``settle`` all
+    that is long or slow, and what is left undone when the daemon dies never happens. failures: errors raised by the next pieces of work,
     None for one that succeeds.
     """
 
@@ -76,6 +76,7 @@ class SteppedDisk:
         self.failures = deque()
         self.todo = deque()
         self.slow = deque()
+        self.long = deque()
         self._last = deque()
 
     def submit(self, work, then=None, finish=None, *, is_long=False, pause_s=0.0):
@@ -84,6 +85,9 @@ class SteppedDisk:
     def submit_slow(self, work, then=None, finish=None, *, is_long=False):
         self._take(self.slow, (work, then, finish))
 
+    def submit_long(self, work, then):
+        self._take(self.long, (work, then, None))
+
     def submit_last(self, work):
         self._take(self.todo, (lambda: None, lambda _: self._last.append(work), None))
 
@@ -91,23 +95,27 @@ class SteppedDisk:
         """Do one piece of quick work and what follows from it."""
         self._do(*self.todo.popleft())
 
+    def step_slow(self):
+        """Do one piece of slow work and what follows from it."""
+        self._do(*self.slow.popleft())
+
     def settle(self):
-        """Do all slow work, and what nobody waits for."""
-        while self.slow:
-            self._do(*self.slow.popleft())
+        """Do all long and slow work, and what nobody waits for."""
+        while queue := self.long or self.slow:
+            self._do(*queue.popleft())
         while self._last:
             self._outcome(self._last.popleft(), None)
 
     def finish(self):
         """Do all of it."""
-        while self.slow or self.todo or self._last:
+        while self.long or self.slow or self.todo or self._last:
             self.settle()
             if self.todo:
                 self.step()
 
     def die(self):
         """Do nothing more."""
-        for left in (self.todo, self.slow, self._last):
+        for left in (self.todo, self.slow, self.long, self._last):
             left.clear()
 
     def _take(self, queue, item):

@@ -300,6 +300,57 @@ def test_nothing_is_promised_before_it_is_on_the_disk_and_pixels_do_not_wait(sta
     assert daemon.take(b"A") == [JobCancelled(job_id="job-2", state=JobState.CANCELLED)], "nor this"
 
 
+def test_nobody_waits_for_the_huge_order_of_somebody_else(start, monkeypatch):
+    disk = SteppedDisk(is_slow=True)
+    daemon = start(disk=disk)
+    daemon.hello(b"A")
+    daemon.hello(b"B", "bo")
+    monkeypatch.setattr("overpaint_backend.durability.keeper._HUGE_BYTES", 0)
+    assert daemon.send(b"A", submit("huge"), pixels()) == []
+    monkeypatch.undo()
+    daemon.send(b"B", submit("small"), pixels())
+    disk.step_slow()
+    assert only(daemon.take(b"B"), JobAccepted).job_id == "small"
+    daemon.post(b"B", CancelJob(job_id="small"))
+    assert only(daemon.take(b"B"), JobCancelled)
+    assert daemon.take(b"A") == []
+    told = []
+    daemon.keeper.sync_orders(lambda: told.append("synced"))
+    disk.settle()
+    assert only(daemon.take(b"A"), JobAccepted).job_id == "huge"
+    assert told == ["synced"]
+
+
+def test_a_job_that_is_over_long_before_its_huge_order_is_written_is_kept_whole(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("overpaint_backend.durability.keeper._HUGE_BYTES", 0)
+    daemon = start(disk=SteppedDisk(is_slow=True))
+    daemon.hello(b"A")
+    daemon.send(b"A", submit(), pixels())
+    daemon.worker(variant(1), (RESULTS[0],))
+    daemon.worker(RunOver(run=1))
+    daemon.wait(3)
+    daemon.take(b"A")
+    daemon.disk.settle()
+    assert [type(message) for message in daemon.take(b"A")] == [JobAccepted, JobDone]
+    assert files(tmp_path) == ["1-0", "1-order"], "nothing was made to last before the order was there"
+    daemon.wait(1)
+    daemon.disk.settle()
+    assert files(tmp_path) == ["1-0"]
+    daemon = start()
+    daemon.hello(b"A")
+    assert fetch(daemon, b"A")[1] == {0: RESULTS[0]}
+
+
+def test_a_huge_order_that_finds_the_disk_full_is_refused_and_leaves_nothing(start, tmp_path, monkeypatch):
+    monkeypatch.setattr("overpaint_backend.durability.keeper._HUGE_BYTES", 0)
+    daemon = start()
+    daemon.hello(b"A")
+    daemon.disk.failures.append(FULL)
+    assert only(daemon.send(b"A", submit(), pixels()), ErrorReply).error.code == "capacity.busy"
+    assert files(tmp_path) == []
+    assert only(daemon.send(b"A", submit(), pixels()), JobAccepted), "once there is room"
+
+
 def test_a_cancel_before_the_acceptance_is_confirmed_after_it(start):
     disk = SteppedDisk(is_prompt=False)
     daemon = start(disk=disk)

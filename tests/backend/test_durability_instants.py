@@ -106,12 +106,15 @@ class FlushedOnly:
             (folder / "jobs" / "pixels" / name).write_bytes(data)
 
 
+@pytest.mark.parametrize("is_huge", [False, True])
 @pytest.mark.parametrize("is_slow", [False, True])
-def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, monkeypatch, is_slow):
+def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, monkeypatch, is_slow, is_huge):
     """One job from submit to ack, killed at each of its instants at the disk, then finished by the next daemon.
 
-    is_slow: it is over before the disk has its order.
+    is_slow: it is over before the disk has its order. is_huge: which is written apart from others.
     """
+    if is_huge:
+        monkeypatch.setattr("overpaint_backend.durability.keeper._HUGE_BYTES", 0)
     (tmp_path / "whole").mkdir()
     daemon = KeptDaemon(tmp_path / "whole", disk=SteppedDisk(is_slow=is_slow))
     with monkeypatch.context() as patch:
@@ -156,14 +159,16 @@ def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, m
 
 @pytest.mark.parametrize("also", [(), ("journal",), ("names",), ("journal", "names")], ids=" and ".join)
 @pytest.mark.parametrize(
-    ("wait_s", "is_slow"),
-    [(0, False), (2, False), (0, True)],
-    ids=["taken at once", "taken late", "over before the disk has its order"],
+    ("wait_s", "is_slow", "huge_bytes"),
+    [(0, False, 1000), (2, False, 1000), (0, True, 1000), (2, True, 0)],
+    ids=["taken at once", "taken late", "over before the disk has its order", "huge"],
 )
 def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(
-    tmp_path, monkeypatch, also, wait_s, is_slow
+    tmp_path, monkeypatch, also, wait_s, is_slow, huge_bytes
 ):
     """One job from submit to ack. A power cut may take its results, but never the job; what it leaves is never taken for whole."""
+
+    monkeypatch.setattr("overpaint_backend.durability.keeper._HUGE_BYTES", huge_bytes)
 
     def live(daemon, told):
         a_life(daemon, told, ack=False)

@@ -2,7 +2,8 @@
 
 What is written is first given to the system, which takes microseconds, and is safe then from the death of the daemon. That
 it outlives a power cut as well takes until the disk has it: milliseconds, or tenths of a second when others write. So there
-is a quick thread, which gives things to the system, and a slow one, which waits for the disk. Either does its work in the order it was given.
+is a quick thread, which gives things to the system, and a slow one, which waits for the disk. What keeps the disk busy for
+seconds has a third, so that it keeps no other waiting. Each does its work in the order it was given.
 
 What follows is done on the loop's thread. Pieces of work that wait together and end in the same call, be it a commit or a flush, share one:
 it takes as long for many as for one.
@@ -92,13 +93,17 @@ class DiskWork(Protocol):
         """Do the same with work that waits for the disk, after other work of that kind: no other waits for it."""
         ...
 
+    def submit_long(self, work: Callable[[], _T], then: Then[_T]) -> None:
+        """Do the same with work that keeps the disk busy for seconds, after other work of that kind: no other waits for it."""
+        ...
+
     def submit_last(self, work: Callable[[], object]) -> None:
         """Do ``work`` after all that was submitted before, when there is little else to do; nobody waits for it."""
         ...
 
 
 class Archive:
-    """The two threads, and a socket that tells the loop when there is something to hear of them.
+    """The threads, and a socket that tells the loop when there is something to hear of them.
 
     Args:
         place: where the disk's files lie, for sentences.
@@ -108,10 +113,12 @@ class Archive:
         self._serials = itertools.count()
         self._new: list[_Item] = []
         self._new_slow: list[_Item] = []
+        self._new_long: list[_Item] = []
         self._done: deque[Callable[[], None]] = deque()
         self.socket, self._bell = socket.socketpair()
         for end in (self.socket, self._bell):
             end.setblocking(False)
+        self._long = _Thread("archive-long", place, self._tell)
         self._slow = _Thread("archive-slow", place, self._tell)
         self._quick = _Thread("archive", place, self._tell)
 
@@ -138,6 +145,10 @@ class Archive:
         """Do ``work`` from the next ``hand_over`` on, see DiskWork; ``then`` follows in ``poll``."""
         self._new_slow.append(self._item(work, then, finish, is_long=is_long))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
 
+    def submit_long(self, work: Callable[[], _T], then: Then[_T]) -> None:
+        """Do ``work`` from the next ``hand_over`` on, see DiskWork; ``then`` follows in ``poll``."""
+        self._new_long.append(self._item(work, then))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
+
     def submit_last(self, work: Callable[[], object]) -> None:
         """Do ``work`` from the next ``hand_over`` on, see DiskWork."""
         last = self._item(work, is_last=True)
@@ -152,6 +163,9 @@ class Archive:
         Apart from submitting, so that the loop can first send what engines and clients wait for: all threads want Python's
         lock, and what is handed over together can share a commit.
         """
+        if self._new_long:
+            self._long.take(self._new_long)
+            self._new_long = []
         if self._new_slow:  # first: what the quick thread hands on comes behind it
             self._slow.take(self._new_slow)
             self._new_slow = []
@@ -171,8 +185,12 @@ class Archive:
         """Finish the work that was submitted, and what follows from it; returns whether all of it was done in time."""
         self.hand_over()
         deadline = time.monotonic() + timeout_s
-        is_done = self._quick.end(deadline) and self._slow.end(deadline)
+        are_done = [self._quick.end(deadline), self._long.end(deadline)]
         self.poll()
+        self.hand_over()  # what follows from long work is slow work
+        are_done.append(self._slow.end(deadline))
+        self.poll()
+        is_done = all(are_done)
         if is_done:
             self.socket.close()
             self._bell.close()

@@ -45,6 +45,8 @@ MAX_TAKEN = 10_000
 
 _LONG_BYTES = 1 << 20
 """Whoever waits for a commit or a flush does not wait for more pixels than that of somebody else's."""
+_HUGE_BYTES = 32 << 20
+"""Nobody waits for the disk to have more pixels than that of somebody else's order."""
 _TRAVEL_BYTES_S = 512 << 20
 _LONGEST_PAUSE_S = 0.05
 """A result is on its way to the editor when it comes here, which takes two processors. Kept after that, it arrives a tenth sooner
@@ -78,7 +80,7 @@ class Keeper:
     """The jobs on the disk.
 
     Every method but ``open``, ``load`` and ``close`` returns at once; ``then`` follows with what was kept or why the disk did not take
-    it: for orders in the order of the calls, and for all else, which does not wait for orders.
+    it: for orders in the order of the calls, save that huge ones keep no others waiting, and for all else, which does not wait for orders.
 
     Args:
         folder: where everything lies; made if it is missing. Its parent exists and is ours alone.
@@ -93,6 +95,8 @@ class Keeper:
         self._disk = disk
         self._wall = wall
         self._spool = Spool(folder / _SPOOL)
+        self._huge_spool = Spool(folder / _SPOOL)
+        """The thread's for long work."""
         self._journal: Journal | None = None
         self._slow_journal: Journal | None = None
         # Files that the journal names once it is committed, those that it names no more then, and those it has ceased to name.
@@ -101,6 +105,8 @@ class Keeper:
         self._free: deque[str] = deque()
         self._new_orders: list[tuple[JobKey, Order]] = []
         """On the disk, but not in the journal."""
+        self._huge: set[JobKey] = set()
+        """Whose orders are being written apart from the others."""
         self._unsettled: dict[JobKey, tuple[float, int]] = {}
         """Ended jobs whose results may not outlive a power cut: since when, and how many there are."""
         self._time = KeptTime(None, wall(), 0.0)
@@ -154,15 +160,30 @@ class Keeper:
         self, key: JobKey, order: Callable[[Pixels], Order], payload: Payload, then: Then[Order]
     ) -> None:
         """Keep a new job. order: makes it, once its pixels are written. ``then`` follows when it outlives a power cut."""
+        file, is_huge = _file(key, None), _byte_length(payload) > _HUGE_BYTES
+        spool = self._huge_spool if is_huge else self._spool
 
-        def work() -> Order:
+        def write() -> Order:
             if self._slow_journal is None:
                 raise self._closed()
-            written = order(self._spool.write_through(_file(key, None), payload))
+            return order(spool.write_through(file, payload))
+
+        def note(written: Order) -> Order:
             self._new_orders.append((key, written))
             return written
 
-        self._disk.submit_slow(work, then, self._keep_orders, is_long=_is_long(payload))
+        def go_on(outcome: Order | OverpaintError) -> None:
+            self._huge.discard(key)
+            if isinstance(outcome, OverpaintError):
+                then(outcome)
+            else:
+                self._disk.submit_slow(lambda: note(outcome), then, self._keep_orders)
+
+        if is_huge:
+            self._huge.add(key)
+            self._disk.submit_long(write, go_on)
+        else:
+            self._disk.submit_slow(lambda: note(write()), then, self._keep_orders, is_long=_is_long(payload))
 
     def add(self, key: JobKey, variant: JobVariant, payload: Payload, then: Then[Made]) -> None:
         """Keep a variant; ``then`` is given what the journal has of it."""
@@ -174,7 +195,7 @@ class Keeper:
             journal.put(key, made)
             return made
 
-        pause_s = min(sum(map(len, payload)) / _TRAVEL_BYTES_S, _LONGEST_PAUSE_S)
+        pause_s = min(_byte_length(payload) / _TRAVEL_BYTES_S, _LONGEST_PAUSE_S)
         self._do(work, then, is_long=_is_long(payload), pause_s=pause_s)
 
     def note_attempts(self, key: JobKey, count: int) -> None:
@@ -203,7 +224,7 @@ class Keeper:
     def settle(self, now: float) -> None:
         """Make last what has not been taken for a moment; call it every second or so."""
         for key, (ended_at, variants) in list(self._unsettled.items()):
-            if now - ended_at >= _SETTLE_S:
+            if now - ended_at >= _SETTLE_S and key not in self._huge:
                 del self._unsettled[key]
                 self._disk.submit_last(partial(self._settle, key, variants))
 
@@ -225,7 +246,7 @@ class Keeper:
 
     def sync_orders(self, then: Callable[[], None]) -> None:
         """Have ``then`` follow after all orders that were to be kept so far."""
-        self._disk.submit_slow(lambda: None, lambda _: then())
+        self._disk.submit_long(lambda: None, lambda _: self._disk.submit_slow(lambda: None, lambda _: then()))
 
     # ------------------------------------------------------------ time, and what was taken
 
@@ -418,8 +439,12 @@ def _file(key: JobKey, variant: int | None) -> str:
     return f"{key}-order" if variant is None else f"{key}-{variant}"
 
 
+def _byte_length(payload: Payload) -> int:
+    return sum(map(len, payload))
+
+
 def _is_long(payload: Payload) -> bool:
-    return sum(map(len, payload)) > _LONG_BYTES
+    return _byte_length(payload) > _LONG_BYTES
 
 
 def _result_files(key: JobKey, variants: int) -> list[str]:
