@@ -131,7 +131,8 @@ def measure_uploads(folder: Path, rounds: int, say: Say) -> list[Verdict]:
     say(
         f"  quiet: ping p50 {statistics.median(quiet_pings):.2f} p99 {p99(quiet_pings):.2f} ms; "
         f"512²: pixels {quiet_ms:.1f}, done {quiet_done_ms:.1f} ms; "
-        f"beside an upload: {len(small)} small jobs, done p50 {statistics.median(small_done):.1f} ms"
+        f"beside an upload: {len(small)} small jobs, done p50 {statistics.median(small_done):.1f}, "
+        f"the last after {max(small_done):.1f} ms"
     )
     return [
         Verdict("P12", "ping p50 beside an upload of 576 MiB", statistics.median(pings), "ms", 2.0, 1.0),
