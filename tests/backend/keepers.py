@@ -65,8 +65,8 @@ class NoDisk:
 class SteppedDisk:
     """DiskWork that is done when the test says so.
 
-    is_prompt: all of it at once; is_slow: but for slow and long work. Otherwise ``step`` does the next piece of quick work, ``settle`` all
-    that is long or slow, and what is left undone when the daemon dies never happens. failures: errors raised by the next pieces of work,
+    is_prompt: all of it at once; is_slow: but for slow and huge work. Otherwise ``step`` does the next piece of quick work, ``settle`` all
+    that is huge or slow, and what is left undone when the daemon dies never happens. failures: errors raised by the next pieces of work,
     None for one that succeeds.
     """
 
@@ -76,7 +76,7 @@ class SteppedDisk:
         self.failures = deque()
         self.todo = deque()
         self.slow = deque()
-        self.long = deque()
+        self.huge = deque()
         self._last = deque()
 
     def submit(self, work, then=None, finish=None, *, is_long=False, pause_s=0.0):
@@ -85,8 +85,8 @@ class SteppedDisk:
     def submit_slow(self, work, then=None, finish=None, *, is_long=False):
         self._take(self.slow, (work, then, finish))
 
-    def submit_long(self, work, then):
-        self._take(self.long, (work, then, None))
+    def submit_huge(self, work, then):
+        self._take(self.huge, (work, then, None))
 
     def submit_last(self, work):
         self._take(self.todo, (lambda: None, lambda _: self._last.append(work), None))
@@ -100,22 +100,22 @@ class SteppedDisk:
         self._do(*self.slow.popleft())
 
     def settle(self):
-        """Do all long and slow work, and what nobody waits for."""
-        while queue := self.long or self.slow:
+        """Do all huge and slow work, and what nobody waits for."""
+        while queue := self.huge or self.slow:
             self._do(*queue.popleft())
         while self._last:
             self._outcome(self._last.popleft(), None)
 
     def finish(self):
         """Do all of it."""
-        while self.long or self.slow or self.todo or self._last:
+        while self.huge or self.slow or self.todo or self._last:
             self.settle()
             if self.todo:
                 self.step()
 
     def die(self):
         """Do nothing more."""
-        for left in (self.todo, self.slow, self.long, self._last):
+        for left in (self.todo, self.slow, self.huge, self._last):
             left.clear()
 
     def _take(self, queue, item):

@@ -127,7 +127,7 @@ def test_a_flush_that_fails_is_the_failure_of_all_that_waited_for_it(archive):
     assert "Input/output" in heard[0].message
 
 
-def test_any_disk_does_long_work_in_order_and_what_follows_from_it_before_the_end(disk):
+def test_any_disk_does_huge_work_in_order_and_what_follows_from_it_before_the_end(disk):
     work, finish = disk
     did = []
 
@@ -139,8 +139,8 @@ def test_any_disk_does_long_work_in_order_and_what_follows_from_it_before_the_en
         work.submit_slow(lambda: did.append(f"slow {outcome}"))
 
     for name in ("one", "two"):
-        work.submit_long(lambda name=name: did.append(name) or name, go_on)
-    work.submit_long(fail, lambda error: did.append(type(error)))
+        work.submit_huge(lambda name=name: did.append(name) or name, go_on)
+    work.submit_huge(fail, lambda error: did.append(type(error)))
     finish()
     assert [what for what in did if what in ("one", "two")] == ["one", "two"]
     told = ["told one", "told two", CapacityError]
@@ -149,9 +149,9 @@ def test_any_disk_does_long_work_in_order_and_what_follows_from_it_before_the_en
     assert did.index("told two") < did.index("slow two")
 
 
-def test_no_other_work_waits_for_long_work(archive):
+def test_no_other_work_waits_for_huge_work(archive):
     did, may_go_on = [], threading.Event()
-    archive.submit_long(may_go_on.wait, lambda _: did.append("long"))
+    archive.submit_huge(may_go_on.wait, lambda _: did.append("huge"))
     archive.submit_slow(lambda: did.append("slow"))
     archive.submit(lambda: did.append("quick"))
     archive.submit_last(may_go_on.set)
@@ -159,12 +159,12 @@ def test_no_other_work_waits_for_long_work(archive):
     assert may_go_on.wait(30)
     assert sorted(did) == ["quick", "slow"]
     assert archive.close(30)
-    assert did[2:] == ["long"]
+    assert did[2:] == ["huge"]
 
 
-def test_what_is_left_at_the_end_is_done_though_long_work_takes_too_long(archive):
+def test_what_is_left_at_the_end_is_done_though_huge_work_takes_too_long(archive):
     did, may_go_on = [], threading.Event()
-    archive.submit_long(may_go_on.wait, lambda _: None)
+    archive.submit_huge(may_go_on.wait, lambda _: None)
     archive.submit(lambda: did.append("quick"))
     archive.submit_slow(lambda: did.append("slow"))
     assert not archive.close(0.5)

@@ -1,4 +1,4 @@
-"""What clients were told stays true, at whatever instant the daemon dies and whatever the disk does (systems: F1-F22, I0)."""
+"""What clients were told stays true when daemons die, disks are full and slow, clocks jump and bytes flip (systems: F1-F22, I0)."""
 
 from __future__ import annotations
 

@@ -159,16 +159,17 @@ def test_killed_at_every_instant_nothing_that_was_said_is_taken_back(tmp_path, m
 
 @pytest.mark.parametrize("also", [(), ("journal",), ("names",), ("journal", "names")], ids=" and ".join)
 @pytest.mark.parametrize(
-    ("wait_s", "is_slow", "huge_bytes"),
-    [(0, False, 1000), (2, False, 1000), (0, True, 1000), (2, True, 0)],
+    ("wait_s", "is_slow", "is_huge"),
+    [(0, False, False), (2, False, False), (0, True, False), (2, True, True)],
     ids=["taken at once", "taken late", "over before the disk has its order", "huge"],
 )
 def test_after_a_power_cut_at_every_instant_what_was_accepted_is_done(
-    tmp_path, monkeypatch, also, wait_s, is_slow, huge_bytes
+    tmp_path, monkeypatch, also, wait_s, is_slow, is_huge
 ):
     """One job from submit to ack. A power cut may take its results, but never the job; what it leaves is never taken for whole."""
 
-    monkeypatch.setattr("overpaint_backend.durability.keeper._HUGE_BYTES", huge_bytes)
+    if is_huge:
+        monkeypatch.setattr("overpaint_backend.durability.keeper._HUGE_BYTES", 0)
 
     def live(daemon, told):
         a_life(daemon, told, ack=False)

@@ -211,13 +211,19 @@ def test_the_time_is_noted_and_replaced(tmp_path):
     journal.close()
 
 
-def test_a_journal_without_room_keeps_what_it_has_and_says_that_it_is_full(tmp_path):
-    journal = Journal(tmp_path / "journal")
+def without_room(path):
+    """A journal with one part that cannot grow."""
+    journal = Journal(path)
     journal.put(1, PARTS[0])
     journal.commit()
     journal._database.execute("VACUUM")  # what it has made room for at its start
     (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
     journal._database.execute(f"PRAGMA max_page_count = {pages}")
+    return journal
+
+
+def test_a_journal_without_room_keeps_what_it_has_and_says_that_it_is_full(tmp_path):
+    journal = without_room(tmp_path / "journal")
     with pytest.raises(sqlite3.OperationalError) as full:
         for key in range(2, 1000):
             journal.put(key, PARTS[0])
@@ -228,12 +234,7 @@ def test_a_journal_without_room_keeps_what_it_has_and_says_that_it_is_full(tmp_p
 
 
 def test_when_one_change_fails_none_of_those_that_share_its_commit_is_kept(tmp_path):
-    journal = Journal(tmp_path / "journal")
-    journal.put(1, PARTS[0])
-    journal.commit()
-    journal._database.execute("VACUUM")  # what it has made room for at its start
-    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
-    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+    journal = without_room(tmp_path / "journal")
     journal.put(1, PARTS[1])
     with pytest.raises(sqlite3.OperationalError, match="full"):
         for key in range(2, 1000):

@@ -28,7 +28,7 @@ _FORMATS = {
 _CODES = {"u8": "B", "u16": "H", "u32": "I", "half": "e", "float": "f", "double": "d"}
 _LONGEST = {"B": 255, "H": 65535, "I": 2**32 - 1}
 _FLOAT_STEP = 2**-21
-"""What numbers may lose on the way through floats: those that are longer, and opaque ones when GIMP adds alpha."""
+"""What numbers may lose on the way through floats if they are longer."""
 
 
 def check_depths() -> list[str]:
@@ -190,7 +190,7 @@ def _check_numbers(image: Gimp.Image, layer: Gimp.Layer) -> list[str]:
     sent = [pixel if layer.has_alpha() else (*pixel[:-1], 1.0) for pixel in shares]
     code = _code_of(info.format)
     data = _packed(sent, code)
-    tolerance = 0.0 if info.format.bits < 32 else _FLOAT_STEP
+    tolerance = _FLOAT_STEP if own in ("u32", "double") else 0.0
     faults += _compare("read", _read(image, _WHOLE), data, code, tolerance)
     rect = Rect(2, 3, _SIDE, 8)
     part = data[: rect.area * info.format.bytes_per_pixel]

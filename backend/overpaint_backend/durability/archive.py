@@ -93,7 +93,7 @@ class DiskWork(Protocol):
         """Do the same with work that waits for the disk, after other work of that kind: no other waits for it."""
         ...
 
-    def submit_long(self, work: Callable[[], _T], then: Then[_T]) -> None:
+    def submit_huge(self, work: Callable[[], _T], then: Then[_T]) -> None:
         """Do the same with work that keeps the disk busy for seconds, after other work of that kind: no other waits for it."""
         ...
 
@@ -113,12 +113,12 @@ class Archive:
         self._serials = itertools.count()
         self._new: list[_Item] = []
         self._new_slow: list[_Item] = []
-        self._new_long: list[_Item] = []
+        self._new_huge: list[_Item] = []
         self._done: deque[Callable[[], None]] = deque()
         self.socket, self._bell = socket.socketpair()
         for end in (self.socket, self._bell):
             end.setblocking(False)
-        self._long = _Thread("archive-long", place, self._tell)
+        self._huge = _Thread("archive-huge", place, self._tell)
         self._slow = _Thread("archive-slow", place, self._tell)
         self._quick = _Thread("archive", place, self._tell)
 
@@ -145,9 +145,9 @@ class Archive:
         """Do ``work`` from the next ``hand_over`` on, see DiskWork; ``then`` follows in ``poll``."""
         self._new_slow.append(self._item(work, then, finish, is_long=is_long))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
 
-    def submit_long(self, work: Callable[[], _T], then: Then[_T]) -> None:
+    def submit_huge(self, work: Callable[[], _T], then: Then[_T]) -> None:
         """Do ``work`` from the next ``hand_over`` on, see DiskWork; ``then`` follows in ``poll``."""
-        self._new_long.append(self._item(work, then))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
+        self._new_huge.append(self._item(work, then))  # pyright: ignore[reportArgumentType] - what work returns is what then takes
 
     def submit_last(self, work: Callable[[], object]) -> None:
         """Do ``work`` from the next ``hand_over`` on, see DiskWork."""
@@ -163,9 +163,9 @@ class Archive:
         Apart from submitting, so that the loop can first send what engines and clients wait for: all threads want Python's
         lock, and what is handed over together can share a commit.
         """
-        if self._new_long:
-            self._long.take(self._new_long)
-            self._new_long = []
+        if self._new_huge:
+            self._huge.take(self._new_huge)
+            self._new_huge = []
         if self._new_slow:  # first: what the quick thread hands on comes behind it
             self._slow.take(self._new_slow)
             self._new_slow = []
@@ -185,9 +185,9 @@ class Archive:
         """Finish the work that was submitted, and what follows from it; returns whether all of it was done in time."""
         self.hand_over()
         deadline = time.monotonic() + timeout_s
-        are_done = [self._quick.end(deadline), self._long.end(deadline)]
+        are_done = [self._quick.end(deadline), self._huge.end(deadline)]
         self.poll()
-        self.hand_over()  # what follows from long work is slow work
+        self.hand_over()  # what follows from huge work is slow work
         are_done.append(self._slow.end(deadline))
         self.poll()
         is_done = all(are_done)

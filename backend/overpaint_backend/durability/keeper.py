@@ -96,7 +96,7 @@ class Keeper:
         self._wall = wall
         self._spool = Spool(folder / _SPOOL)
         self._huge_spool = Spool(folder / _SPOOL)
-        """The thread's for long work."""
+        """Of the thread for huge work."""
         self._journal: Journal | None = None
         self._slow_journal: Journal | None = None
         # Files that the journal names once it is committed, those that it names no more then, and those it has ceased to name.
@@ -181,7 +181,7 @@ class Keeper:
 
         if is_huge:
             self._huge.add(key)
-            self._disk.submit_long(write, go_on)
+            self._disk.submit_huge(write, go_on)
         else:
             self._disk.submit_slow(lambda: note(write()), then, self._keep_orders, is_long=_is_long(payload))
 
@@ -246,7 +246,7 @@ class Keeper:
 
     def sync_orders(self, then: Callable[[], None]) -> None:
         """Have ``then`` follow after all orders that were to be kept so far."""
-        self._disk.submit_long(lambda: None, lambda _: self._disk.submit_slow(lambda: None, lambda _: then()))
+        self._disk.submit_huge(lambda: None, lambda _: self._disk.submit_slow(lambda: None, lambda _: then()))
 
     # ------------------------------------------------------------ time, and what was taken
 

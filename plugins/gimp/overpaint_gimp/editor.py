@@ -123,9 +123,10 @@ class _Reader:
         kept = area.grow(_FILTER_REACH_PX).intersect(Rect.from_size(info.canvas))
         copy.crop(kept.width, kept.height, kept.x, kept.y)
         encoding = encoding_of(image)
-        # GIMP's own way to add alpha takes arithmetic: with a profile it is far off, and the numbers of a float lose as much as the
-        # path of conversions that babl measured as the quickest a moment ago happens to cost, on a busy machine up to 2e-5.
-        if encoding.color is ColorSpace.ICC or encoding.format.is_float:
+        # GIMP's own way to add alpha takes arithmetic: with a profile it is far off, and 32-bit numbers lose as much as the path of
+        # conversions that babl measured as the quickest a moment ago happens to cost, on a busy machine up to 2e-5. It is quicker,
+        # though: 0.5 s rather than 2.8 for 4096².
+        if encoding.color is ColorSpace.ICC or encoding.format.bits == 32:
             for layer in _layers_below(copy):
                 if not layer.has_alpha():
                     add_alpha(layer)
